@@ -1,1 +1,27 @@
-//! To be written.
+//! Predicts how many tokens a response will still need, behind one trait for every driver.
+//!
+//! A driver (the simulator or the live host) asks a [`LengthPredictor`] about a batch of requests
+//! once a scheduling window and hands the answers to the policies. [`parse`] builds a predictor
+//! from the text a user writes on a command line.
+
+mod constant;
+mod error;
+mod latency;
+mod noise;
+mod noisy;
+mod none;
+mod oracle;
+mod parse;
+mod predict;
+mod profile;
+
+pub use constant::Constant;
+pub use error::PredictError;
+pub use latency::Latency;
+pub use noise::{WINDOW_TOKENS, standard_normal};
+pub use noisy::NoisyOracle;
+pub use none::NoPrediction;
+pub use oracle::Oracle;
+pub use parse::{FORMS, parse};
+pub use predict::{LengthPredictor, Prediction, Request, Source};
+pub use profile::{ELIS_LATENCY_MS, ELIS_MAE_TOKENS, ErrorProfile};
