@@ -90,4 +90,6 @@ pub struct Interest {
     pub triggers: crate::snapshot::Triggers,
     /// Whether its plan may take the slot of a job that runs.
     pub preemptive: bool,
+    /// Whether it reads a predicted column; without that nothing is predicted for it.
+    pub predictions: bool,
 }
