@@ -1,0 +1,38 @@
+//! The stream of requests that a driver replays.
+
+use serde::Serialize;
+
+use crate::provenance::Provenance;
+
+/// The priority of a request that nobody gave one.
+pub const DEFAULT_PRIORITY: u32 = 100;
+
+/// One request of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Arrival {
+    /// Position in the stream, from 0.
+    pub id: u64,
+    /// When it arrives, in nanoseconds since the first request of the stream.
+    pub arrival_ns: u64,
+    /// Length of the prompt, at least 1.
+    pub prompt_tokens: u32,
+    /// Length of the response, at least 1.
+    pub output_tokens: u32,
+    /// Who sent it: an index into the provenance's tenants, 0 where there is one tenant.
+    pub tenant: u32,
+    /// Its priority class; [`DEFAULT_PRIORITY`] where nobody gave one.
+    pub priority: u32,
+    /// By when the first token is wanted, in nanoseconds after the arrival; 0 for no deadline.
+    pub ttft_deadline_ns: u64,
+    /// By when the whole response is wanted, in nanoseconds after the arrival; 0 for no deadline.
+    pub deadline_ns: u64,
+}
+
+/// A whole stream plus how it came about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Workload {
+    /// The requests, by arrival time, with ids 0, 1, 2, ...
+    pub arrivals: Vec<Arrival>,
+    /// Where they come from.
+    pub provenance: Provenance,
+}
