@@ -1,0 +1,13 @@
+//! From the runs of one policy to the figures that are reported of it.
+
+pub mod classes;
+pub mod counters;
+pub mod policy;
+pub mod prediction;
+pub mod slo;
+
+pub use classes::{ClassResult, TenantResult};
+pub use counters::DecisionSpread;
+pub use policy::{MetricOptions, MetricsError, PolicyResult, policy_result};
+pub use prediction::PredictionError;
+pub use slo::{Goodput, Slo};
