@@ -4,11 +4,10 @@ use crate::arrivals::ArrivalProcess;
 use crate::error::WorkloadError;
 use crate::lengths::LengthModel;
 use crate::overrides::Overrides;
+use crate::parts::{Parts, length_record, process_record};
 use crate::provenance::{ArrivalRecord, LengthRecord, SourceRecord};
 use crate::readers::{Trace, read_trace};
-use crate::replay::{
-    Parts, cycle_ns, divide_ns, length_record, process_record, recorded_rate_rps, rotation,
-};
+use crate::replay::{cycle_ns, divide_ns, recorded_rate_rps, rotation};
 use crate::rng::{Draws, Purpose};
 use crate::spec::{ArrivalPlan, LengthPlan, Size, Spec};
 use crate::workload::Workload;
@@ -85,7 +84,7 @@ impl Spec {
                 }
                 if start + taken.len() > times_ns.len() {
                     state.notes.push(format!(
-                        "the trace's {} arrivals were gone through more than once or wrapped around",
+                        "the trace's {} arrivals were gone through more than once or wrapped",
                         times_ns.len()
                     ));
                 }

@@ -123,10 +123,10 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 }
 
 /// Variance over mean of the counts in bins of `bin_ns`; the last, incomplete bin is left out.
-/// `None` below ten bins, where it says nothing, and above ten million.
+/// `None` below ten bins, where it says nothing, and above twenty million (231 days of seconds).
 fn dispersion(times_ns: &[u64], bin_ns: u64) -> Option<f64> {
     let bins = times_ns.last()? / bin_ns;
-    if !(10..=10_000_000).contains(&bins) {
+    if !(10..=20_000_000).contains(&bins) {
         return None;
     }
     let mut counts = vec![0.0; usize::try_from(bins).ok()?];

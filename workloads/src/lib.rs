@@ -14,6 +14,7 @@ pub mod lengths;
 mod limits;
 mod overrides;
 pub mod paper;
+mod parts;
 mod provenance;
 pub mod readers;
 mod reference;

@@ -47,8 +47,8 @@ fn industrial_is_what_its_comments_say() {
     let cv = p.arrivals.measured_cv.unwrap();
     assert!((cv - 1.17).abs() < 0.04, "{cv}");
     let (prompt, output) = (mean(&w, |a| a.prompt_tokens), mean(&w, |a| a.output_tokens));
-    assert!((prompt - 725.0).abs() < 15.0, "{prompt}");
-    assert!((output - 101.0).abs() < 4.0, "{output}");
+    assert!((prompt - 715.0).abs() < 15.0, "{prompt}");
+    assert!((output - 105.0).abs() < 4.0, "{output}");
     let first = w.arrivals.iter().filter(|a| a.tenant == 0).count();
     assert!(first.abs_diff(10_000) < 300, "{first}");
     assert_eq!(

@@ -200,3 +200,25 @@ fn files_without_requests_are_refused() {
     let err = read_trace(Format::Azure, &data("traces/absent.csv")).unwrap_err();
     assert!(matches!(err, WorkloadError::Read { .. }));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_file_breaks_a_reader(
+        rows in proptest::collection::vec("[0-9a-z.,{}\": -]{0,20}", 0..6),
+        header in 0_usize..4,
+    ) {
+        let header = [
+            "TIMESTAMP,ContextTokens,GeneratedTokens",
+            "arrived_at,num_prefill_tokens,num_decode_tokens",
+            "arrival_s,prompt_tokens,output_tokens",
+            "{\"timestamp\":1,\"input_length\":1,\"output_length\":1}",
+        ][header];
+        let text = format!("{header}\n{}", rows.join("\n"));
+        for format in Format::ALL {
+            if let Ok(trace) = read_text(format, "t.csv", &text) {
+                proptest::prop_assert!(!trace.lengths.is_empty());
+            }
+        }
+    }
+}

@@ -158,7 +158,7 @@ impl Spec {
         };
         resolve::Resolver {
             text,
-            folder: path.parent().unwrap_or(Path::new("")),
+            folder: path.parent().unwrap_or_else(|| Path::new("")),
             source,
         }
         .resolve(raw)
