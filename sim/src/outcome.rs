@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use elis_scheduler::plan::{Plan, PolicyExit};
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -138,4 +140,17 @@ pub struct RunOutcome {
     pub summary: RunSummary,
     /// Queue length over time, at most a few thousand points.
     pub timeline: Vec<TimelinePoint>,
+    /// Every answer of the policy, where a log was asked for.
+    pub decisions: Vec<LoggedDecision>,
+}
+
+/// One entry of a decision log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedDecision {
+    /// The worker that was asked about.
+    pub worker: u16,
+    /// The question.
+    pub revision: u64,
+    /// The answer.
+    pub plan: Result<Plan, PolicyExit>,
 }
