@@ -1,0 +1,192 @@
+//! The best few of many rows, in one pass and without sorting the rest.
+//!
+//! Everything here uses one total order: by score, lower first; then by arrival; then by id. It does
+//! not depend on the order of the rows. A score that is NaN counts as plus infinity, and minus zero
+//! equals zero.
+
+use core::cmp::Ordering;
+
+/// What breaks ties between equal scores.
+#[derive(Debug, Clone, Copy)]
+pub struct Ties<'a> {
+    /// The column `job-arrival-us`.
+    pub arrival_us: &'a [u64],
+    /// The column `job-id`.
+    pub id: &'a [u64],
+}
+
+/// A row with its score, packed so that comparing two of them is comparing two words unless the
+/// scores are equal: the score's key in the upper half, the row in the lower one.
+type Scored = u64;
+
+fn pack(key: u32, row: usize) -> Scored {
+    u64::from(key) << 32 | row as u64
+}
+
+fn row_of(scored: Scored) -> usize {
+    (scored & u64::from(u32::MAX)) as usize
+}
+
+fn key_of(scored: Scored) -> u32 {
+    (scored >> 32) as u32
+}
+
+/// Maps a score to an integer with the same order.
+fn sort_key(score: f32) -> u32 {
+    // Adding zero turns -0.0 into 0.0.
+    let score = if score.is_nan() {
+        f32::INFINITY
+    } else {
+        score + 0.0
+    };
+    let bits = score.to_bits();
+    // The bits of floats order like integers, except that negative ones run backwards.
+    bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 1 << 31)
+}
+
+impl Ties<'_> {
+    fn rows(&self) -> usize {
+        self.arrival_us.len().min(self.id.len())
+    }
+
+    fn compare(&self, a: Scored, b: Scored) -> Ordering {
+        key_of(a).cmp(&key_of(b)).then_with(|| {
+            let rank = |row: usize| (self.arrival_us[row], self.id[row], row);
+            rank(row_of(a)).cmp(&rank(row_of(b)))
+        })
+    }
+
+    fn ids(&self, mut rows: Vec<Scored>) -> Vec<u64> {
+        rows.sort_unstable_by(|&a, &b| self.compare(a, b));
+        rows.into_iter()
+            .map(|scored| self.id[row_of(scored)])
+            .collect()
+    }
+
+    /// The ids of the best `count` rows, best first. `score` gives a row's score, or `None` where
+    /// the row is not to be picked at all.
+    ///
+    /// The cost is one look at each row and one step for each of the few that are among the best so
+    /// far: about `count * ln(rows / count)` in an arbitrary order.
+    pub fn best(&self, count: usize, score: impl Fn(usize) -> Option<f32>) -> Vec<u64> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let room = count.saturating_mul(2).max(32).min(self.rows());
+        let mut kept: Vec<Scored> = Vec::with_capacity(room);
+        // The worst of the best `count` so far, once there are that many.
+        let mut worst = Scored::MAX;
+        for row in 0..self.rows() {
+            let Some(score) = score(row) else { continue };
+            let key = sort_key(score);
+            if key > key_of(worst) {
+                continue;
+            }
+            let scored = pack(key, row);
+            if worst != Scored::MAX && self.compare(scored, worst).is_gt() {
+                continue;
+            }
+            if kept.len() >= count && kept.len() == kept.capacity() {
+                worst = self.keep_best(&mut kept, count);
+                if self.compare(scored, worst).is_gt() {
+                    continue;
+                }
+            }
+            kept.push(scored);
+        }
+        if kept.len() > count {
+            self.keep_best(&mut kept, count);
+        }
+        self.ids(kept)
+    }
+
+    /// Drops all but the best `count` and gives the worst of those; there must be more than `count`.
+    fn keep_best(&self, kept: &mut Vec<Scored>, count: usize) -> Scored {
+        let (_, &mut worst, _) =
+            kept.select_nth_unstable_by(count - 1, |&a, &b| self.compare(a, b));
+        kept.truncate(count);
+        worst
+    }
+
+    /// The ids of all rows that have a score, best first.
+    pub fn order_all(&self, score: impl Fn(usize) -> Option<f32>) -> Vec<u64> {
+        self.best(self.rows(), score)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The obvious way: sort all rows by the definition.
+    fn twin(count: usize, rows: &[(Option<f32>, u64, u64)]) -> Vec<u64> {
+        let mut rows: Vec<(f32, u64, u64)> = rows
+            .iter()
+            .filter_map(|&(score, arrival, id)| {
+                score.map(|s| (if s.is_nan() { f32::INFINITY } else { s }, arrival, id))
+            })
+            .collect();
+        rows.sort_by(|a, b| {
+            a.0.partial_cmp(&b.0)
+                .unwrap()
+                .then((a.1, a.2).cmp(&(b.1, b.2)))
+        });
+        rows.into_iter().take(count).map(|row| row.2).collect()
+    }
+
+    fn score() -> impl Strategy<Value = Option<f32>> {
+        prop_oneof![
+            8 => prop::num::f32::ANY.prop_map(Some),
+            8 => (0u8..6).prop_map(|s| Some(f32::from(s))),
+            1 => prop::sample::select(vec![
+                Some(f32::NAN), Some(f32::INFINITY), Some(f32::NEG_INFINITY), Some(-0.0), Some(0.0),
+                Some(f32::from_bits(u32::MAX)), None,
+            ]),
+        ]
+    }
+
+    fn pick(count: usize, rows: &[(Option<f32>, u64, u64)]) -> Vec<u64> {
+        let arrival_us: Vec<u64> = rows.iter().map(|row| row.1).collect();
+        let id: Vec<u64> = rows.iter().map(|row| row.2).collect();
+        let ties = Ties {
+            arrival_us: &arrival_us,
+            id: &id,
+        };
+        ties.best(count, |row| rows[row].0)
+    }
+
+    proptest! {
+        #[test]
+        fn best_is_what_a_full_sort_gives(
+            rows in prop::collection::vec((score(), 0u64..5), 0..300),
+            count in 0usize..120,
+            shuffle in any::<u64>(),
+        ) {
+            let mut rows: Vec<_> = rows
+                .into_iter()
+                .enumerate()
+                .map(|(i, (score, arrival))| (score, arrival, i as u64 + 1))
+                .collect();
+            let expected = twin(count, &rows);
+            prop_assert_eq!(pick(count, &rows), expected.clone());
+            // Any order of the rows gives the same answer.
+            rows.sort_by_key(|row| row.2.wrapping_mul(shuffle | 1).rotate_left(17));
+            prop_assert_eq!(pick(count, &rows), expected);
+        }
+    }
+
+    #[test]
+    fn equal_scores_come_in_order_of_arrival_then_id() {
+        let rows = [
+            (Some(f32::NAN), 1, 1),
+            (Some(-0.0), 9, 2),
+            (Some(0.0), 8, 4),
+            (Some(0.0), 8, 3),
+            (None, 0, 5),
+        ];
+        assert_eq!(pick(10, &rows), [3, 4, 2, 1]);
+        assert_eq!(pick(0, &rows), [0u64; 0]);
+    }
+}
