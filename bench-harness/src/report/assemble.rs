@@ -8,7 +8,9 @@ use super::document::{Document, Generated, LoadPoint, SCHEMA};
 use super::series::series;
 use crate::metrics::{MetricOptions, MetricsError, policy_result};
 use crate::stats::paired::PairedResult;
-use crate::stats::{CompareError, CompareOptions, compare, control_rerolled, control_split};
+use crate::stats::{
+    CompareError, CompareOptions, Verdict, compare, control_rerolled, control_split,
+};
 
 /// What a document is made of.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +123,13 @@ fn controls(
         // Few seeds are no error; there is just no such control then.
         Err(CompareError::TooFewSeeds { .. }) => {}
         Err(error) => return Err(error),
+    }
+    for control in &mut controls {
+        if control.verdict != Verdict::NoSignificantDifference {
+            let text = "the interval of this A/A control misses 0, as 1 in 20 does by chance and \
+                        more with few seeds of a heavy-tailed workload: run more seeds";
+            control.cautions.push(text.into());
+        }
     }
     Ok(controls)
 }

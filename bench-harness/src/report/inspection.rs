@@ -150,13 +150,17 @@ fn gaps(inspection: &Inspection) -> Option<Figure> {
 
 fn lengths(what: &str, tokens: &[f64]) -> Option<Figure> {
     let sample = Sample::new(tokens.iter().copied());
-    let bins = histogram(&sample);
+    let mut bins = histogram(&sample);
+    for bin in &mut bins {
+        // Nothing is fitted here, and a share is easier to read than a density.
+        bin.value *= (bin.to - bin.from) * 100.0;
+    }
     let last = bins.last()?.to;
     let highest = bins.iter().map(|b| b.value).fold(0.0, f64::max);
     let plot = Plot {
-        title: format!("Density of the length of {}", what.to_lowercase()),
+        title: format!("Shares of the lengths of {}", what.to_lowercase()),
         x: Axis::new("length (tokens)", Scale::fixed(0.0, last)),
-        y: Axis::new("density (1/token)", Scale::linear([highest])),
+        y: Axis::new("share of requests (%)", Scale::linear([highest])),
         lines: Vec::new(),
         bins,
     };
@@ -169,7 +173,10 @@ fn lengths(what: &str, tokens: &[f64]) -> Option<Figure> {
     .map(number);
     Some(Figure {
         title: what.into(),
-        caption: format!("Tokens: mean {mean}, median {p50}, p99 {p99}, longest {max}."),
+        caption: format!(
+            "Histogram up to the 99.5th percentile. Tokens: mean {mean}, median {p50}, p99 {p99}, \
+             longest {max}."
+        ),
         svg: plot.render(),
     })
 }

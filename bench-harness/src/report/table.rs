@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, presets,
+};
 
 use super::document::Document;
 use super::text::{self, interval, number, percent, signed_percent, tame};
@@ -45,7 +47,14 @@ impl TableOptions {
 pub fn render(document: &Document, options: TableOptions) -> String {
     let mut parts = vec![heading(document), results(document, options).to_string()];
     if !document.paired.is_empty() {
-        parts.push("Reduction against the baseline, positive is better:".into());
+        let (against, basis) = document
+            .paired
+            .first()
+            .map_or(("", ""), |p| (p.against.as_str(), p.basis.words()));
+        let against = tame(against, NAME);
+        parts.push(format!(
+            "Reduction of JCT against {against}, 95 % by {basis}:"
+        ));
         parts.push(paired(&document.paired, options).to_string());
     }
     parts.extend(gaps(document));
@@ -55,13 +64,15 @@ pub fn render(document: &Document, options: TableOptions) -> String {
     }
     let both = document.paired.iter().chain(&document.controls);
     let cautions = both.flat_map(|p| p.cautions.iter().map(|c| (p.policy.as_str(), c.as_str())));
-    parts.extend(cautions.map(|(p, c)| format!("caution: {}: {}", tame(p, NAME), tame(c, 200))));
-    parts.extend(
-        document
-            .notes
-            .iter()
-            .map(|note| format!("note: {}", tame(note, 400))),
-    );
+    let lines = cautions
+        .map(|(p, c)| format!("caution: {}: {}", tame(p, NAME), tame(c, 300)))
+        .chain(
+            document
+                .notes
+                .iter()
+                .map(|note| format!("note: {}", tame(note, 400))),
+        );
+    parts.extend(lines.map(|line| text::wrap(&line, options.width.into())));
     parts.join("\n") + "\n"
 }
 
@@ -82,7 +93,8 @@ fn heading(document: &Document) -> String {
 
 fn empty_table(options: TableOptions) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    // Lines between rows would double the height and say nothing.
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(options.width);
@@ -121,46 +133,66 @@ type Column<'a> = (String, bool, Box<dyn Fn(&PolicyResult) -> String + 'a>);
 
 fn columns<'a>(scale: f64, unit: &str) -> Vec<Column<'a>> {
     let ms = move |value: Option<f64>| number(value.map(|v| v * scale));
-    let head = |name: &str| format!("{name}\n{unit}");
+    let head = |name: &str, what: &str| format!("{name}\n{what} {unit}");
     vec![
         ("policy".into(), true, Box::new(|r| tame(&r.policy, NAME))),
         (
-            head("JCT mean"),
+            head("JCT", "mean"),
             true,
             Box::new(move |r| mean_with_margin(&r.jct_ms, scale)),
         ),
-        (head("JCT p50"), false, Box::new(move |r| ms(r.jct_ms.p50))),
-        (head("JCT p99"), true, Box::new(move |r| ms(r.jct_ms.p99))),
         (
-            head("TTFT mean"),
+            head("JCT", "p50"),
+            false,
+            Box::new(move |r| ms(r.jct_ms.p50)),
+        ),
+        (
+            head("JCT", "p99"),
+            true,
+            Box::new(move |r| ms(r.jct_ms.p99)),
+        ),
+        (
+            head("TTFT", "mean"),
             true,
             Box::new(move |r| ms(r.ttft_ms.mean)),
         ),
         (
-            head("TTFT p99"),
+            head("TTFT", "p99"),
             false,
             Box::new(move |r| ms(r.ttft_ms.p99)),
         ),
-        (head("queue"), false, Box::new(move |r| ms(r.queue_ms.mean))),
         (
-            "slowdown\nmean".into(),
+            head("queue", "mean"),
+            false,
+            Box::new(move |r| ms(r.queue_ms.mean)),
+        ),
+        (
+            "slowd.\nmean".into(),
             true,
             Box::new(|r| number(r.slowdown.mean)),
         ),
         (
-            "slowdown\nmax".into(),
+            "slowd.\nmax".into(),
             false,
             Box::new(|r| number(r.slowdown.max)),
         ),
-        ("req/s".into(), true, Box::new(|r| number(r.throughput_rps))),
         (
-            "preem.".into(),
+            "\nreq/s".into(),
+            true,
+            Box::new(|r| number(r.throughput_rps)),
+        ),
+        (
+            "pre-\nempt.".into(),
             false,
             Box::new(|r| text::sum(&r.preemptions)),
         ),
-        ("fallb.".into(), true, Box::new(|r| text::sum(&r.fallbacks))),
         (
-            "lost".into(),
+            "fall-\nbacks".into(),
+            true,
+            Box::new(|r| text::sum(&r.fallbacks)),
+        ),
+        (
+            "un-\ndone".into(),
             false,
             Box::new(|r| text::count(r.lost + r.rejected)),
         ),
@@ -194,7 +226,8 @@ fn paired(pairs: &[PairedResult], options: TableOptions) -> Table {
     ];
     let mut heads: Vec<String> = heads.map(String::from).into();
     if wide {
-        heads.extend(["faster\nreq.", "median Δ\nms", "basis"].map(String::from));
+        heads
+            .extend(["faster\nrequests", "median Δ\nms", "seeds\nfor : against"].map(String::from));
     }
     set_header(&mut table, &heads);
     for pair in pairs {
@@ -210,7 +243,10 @@ fn paired(pairs: &[PairedResult], options: TableOptions) -> Table {
         if wide {
             cells.push(right(percent(pair.better_share)));
             cells.push(right(number(pair.median_delta_ms)));
-            cells.push(Cell::new(pair.basis.words()));
+            cells.push(right(format!(
+                "{} : {}",
+                pair.seeds_better, pair.seeds_worse
+            )));
         }
         table.add_row(cells);
     }
@@ -300,7 +336,7 @@ mod tests {
         println!("{wide}\n{narrow}");
         assert!(widest(&wide) <= 120 && widest(&narrow) <= 80);
         assert!(wide.starts_with("simulated figures: 3 policies, 10 seeds"));
-        assert!(wide.contains("JCT p50") && !narrow.contains("JCT p50"));
+        assert!(wide.contains("p50 ms") && !narrow.contains("p50 ms"));
         assert!(wide.contains("of what srpt gains"));
         assert!(wide.contains("A/A control"));
         assert!(!wide.contains('\u{1b}'));

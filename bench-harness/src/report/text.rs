@@ -72,8 +72,8 @@ pub fn sum(map: &std::collections::BTreeMap<String, u64>) -> String {
 /// A policy chooses its own name; it must not move the cursor or colour the verdict.
 pub fn tame(text: &str, longest: usize) -> String {
     let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+        c.is_control() || turns || matches!(c, '\u{2066}'..='\u{2069}')
     };
     let clean = |c: char| if hidden(c) { '\u{fffd}' } else { c };
     let mut tamed: String = text.chars().take(longest).map(clean).collect();
@@ -82,6 +82,24 @@ pub fn tame(text: &str, longest: usize) -> String {
         tamed.push('…');
     }
     tamed
+}
+
+/// Breaks a line at spaces; what follows the first line is indented.
+pub fn wrap(line: &str, width: usize) -> String {
+    let (mut text, mut used) = (String::new(), 0);
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            text.push_str("\n  ");
+            used = 2;
+        } else if used > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += length;
+    }
+    text
 }
 
 /// Puts a thin space between thousands and a true minus in front.
@@ -140,6 +158,11 @@ mod tests {
         assert_eq!(signed_percent(Some(-0.1)), "−10.0 %");
         assert_eq!(signed_percent(Some(-0.0001)), "0.0 %");
         assert_eq!(interval(Some([-0.1, 0.2])), "[−10.0, +20.0 %]");
+    }
+
+    #[test]
+    fn lines_break_at_spaces() {
+        assert_eq!(wrap("note: one two three", 9), "note: one\n  two\n  three");
     }
 
     #[test]

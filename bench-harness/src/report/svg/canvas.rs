@@ -63,7 +63,8 @@ impl Canvas {
     pub fn text_upwards(&mut self, (x, y): (f64, f64), text: &str) {
         let text = escape(text);
         self.put(format_args!(
-            "<text class=\"mid axis\" transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{text}</text>"
+            "<text class=\"mid axis\" transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{text}\
+             </text>"
         ));
     }
 

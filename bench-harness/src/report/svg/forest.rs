@@ -47,7 +47,10 @@ impl Forest {
                 .chain(row.others.iter().copied())
                 .chain([0.0])
         });
-        let percent: Vec<f64> = values.map(|v| v * 100.0).collect();
+        let mut percent: Vec<f64> = values.map(|v| v * 100.0).collect();
+        // Zero is the line that matters; it must not coincide with the edge.
+        let largest = percent.iter().copied().fold(0.0, f64::max);
+        percent.push(-0.05 * largest);
         let scale = Scale::linear(percent);
         let x_of = |v: f64| LEFT + scale.place(v * 100.0) * (WIDTH - LEFT - RIGHT);
         let floor = height - BOTTOM;
