@@ -11,8 +11,20 @@ pub struct Load {
     pub decode_kv_tokens: u64,
     /// Prompt tokens that are read.
     pub prefill_tokens: u64,
-    /// For each chunk of n tokens after c tokens of context: n² + 2nc, summed; n² is a whole prompt.
+    /// The squares of the chunks' lengths, summed: attention of the chunks to themselves.
     pub prefill_square_tokens: f64,
+    /// For each chunk of n tokens after c tokens of context 2nc, summed: attention to what came
+    /// before. A prompt costs the same square in one piece and in chunks.
+    pub prefill_cross_tokens: f64,
+}
+
+impl Load {
+    /// Adds a chunk of `n` prompt tokens that has `context` tokens before it.
+    pub fn add_chunk(&mut self, n: u32, context: u32) {
+        self.prefill_tokens += u64::from(n);
+        self.prefill_square_tokens += f64::from(n) * f64::from(n);
+        self.prefill_cross_tokens += 2.0 * f64::from(n) * f64::from(context);
+    }
 }
 
 /// A cost model, all coefficients in microseconds. The forms and most of the numbers come from
@@ -64,8 +76,10 @@ pub enum CostModel {
         prefill_base_us: f64,
         /// For each prompt token.
         per_prefill_token_us: f64,
-        /// Attention inside prompts.
+        /// Attention of chunks to themselves.
         per_square_token_us: f64,
+        /// Attention of chunks to what came before them.
+        per_cross_token_us: f64,
     },
     /// NVIDIA AISimulate's built-in polynomials, where a pass takes prefill plus decode:
     /// `q2 * p² + q1 * p + q0` for p prompt tokens, and
@@ -109,8 +123,9 @@ impl CostModel {
         }
         let (b, k) = (f64::from(load.decode_seqs), load.decode_kv_tokens as f64);
         let (p, s) = (load.prefill_tokens as f64, load.prefill_square_tokens);
+        let x = load.prefill_cross_tokens;
         let us = match *self {
-            Self::OnePass { .. } | Self::Linear { .. } => self.one_pass_us(b, k, p, s),
+            Self::OnePass { .. } | Self::Linear { .. } => self.one_pass_us(b, k, p, s + x),
             Self::Phases {
                 base_us,
                 per_seq_us,
@@ -119,15 +134,16 @@ impl CostModel {
                 prefill_base_us,
                 per_prefill_token_us,
                 per_square_token_us,
+                per_cross_token_us,
             } => {
                 let prefill = prefill_base_us + per_prefill_token_us * (p + b);
                 let floor = prefill_floor_us.max(if b > 0.0 { base_us } else { 0.0 });
-                let attention = per_kv_token_us * k + per_square_token_us * s;
+                let attention = per_kv_token_us * k + per_square_token_us * s + per_cross_token_us * x;
                 prefill.max(floor + per_seq_us * b) + attention
             }
             Self::SumOfPolynomials { prefill_us: [q2, q1, q0], .. } => {
                 let prefill = (q2 * p + q1) * p + q0;
-                let decode = self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens);
+                let decode = self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens + load.prefill_tokens);
                 let decodes = if load.decode_seqs > 0 { decode as f64 / 1e3 } else { 0.0 };
                 prefill + decodes
             }
@@ -189,6 +205,7 @@ impl CostModel {
                 decode_kv_tokens: k as u64,
                 prefill_tokens: p as u64,
                 prefill_square_tokens: p * p,
+                ..Load::default()
             };
             self.iteration_ns(&load) as f64 / 1e3
         };
@@ -205,11 +222,9 @@ impl CostModel {
         let mut done = 0;
         while done < prompt_tokens {
             let n = chunk_tokens.max(1).min(prompt_tokens - done);
-            total += self.iteration_ns(&Load {
-                prefill_tokens: u64::from(n),
-                prefill_square_tokens: square_tokens(n, done),
-                ..Load::default()
-            });
+            let mut load = Load::default();
+            load.add_chunk(n, done);
+            total += self.iteration_ns(&load);
             done += n;
         }
         // The prompt gave the first token. The curve is linear or nearly so in the context, so that
@@ -220,11 +235,6 @@ impl CostModel {
         let last = curve.ns(u64::from(prompt_tokens) + decodes.max(1));
         total + (first + last) * decodes / 2
     }
-}
-
-/// What a chunk of `n` tokens after `context` tokens adds to [`Load::prefill_square_tokens`].
-pub fn square_tokens(n: u32, context: u32) -> f64 {
-    f64::from(n) * (f64::from(n) + 2.0 * f64::from(context))
 }
 
 #[cfg(test)]
@@ -274,8 +284,13 @@ mod tests {
 
     #[test]
     fn chunks_cost_the_attention_of_the_whole() {
-        let whole = square_tokens(300, 0);
-        let chunks = square_tokens(100, 0) + square_tokens(120, 100) + square_tokens(80, 220);
+        let squares = |chunks: &[(u32, u32)]| {
+            let mut load = Load::default();
+            chunks.iter().for_each(|&(n, context)| load.add_chunk(n, context));
+            load.prefill_square_tokens + load.prefill_cross_tokens
+        };
+        let whole = squares(&[(300, 0)]);
+        let chunks = squares(&[(100, 0), (120, 100), (80, 220)]);
         assert!((whole - chunks).abs() < 1e-9);
     }
 }

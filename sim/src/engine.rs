@@ -2,7 +2,7 @@
 
 use elis_scheduler::Step;
 
-use crate::cost::{CostModel, DecodeCurve, Load, square_tokens};
+use crate::cost::{CostModel, DecodeCurve, Load};
 
 /// What the engine is running.
 #[derive(Debug, Clone, Copy)]
@@ -95,8 +95,7 @@ impl Engine {
             ..Load::default()
         };
         for chunk in &step.prefill {
-            load.prefill_tokens += u64::from(chunk.tokens);
-            load.prefill_square_tokens += square_tokens(chunk.tokens, chunk.context_tokens);
+            load.add_chunk(chunk.tokens, chunk.context_tokens);
             if chunk.last {
                 self.completing.push(chunk.job);
             }
