@@ -58,14 +58,16 @@ pub(crate) fn inspect(bytes: &[u8], limit: usize) -> Result<Kind, LoadError> {
     interface(&outline.exports)
 }
 
+/// The full name of an interface of the contract.
+pub(crate) fn export_name(interface: &str) -> String {
+    format!("{PACKAGE}/{interface}@{CONTRACT_VERSION}")
+}
+
 fn interface(exports: &[String]) -> Result<Kind, LoadError> {
-    let is = |export: &String, interface: &str| {
-        *export == format!("{PACKAGE}/{interface}@{CONTRACT_VERSION}")
-    };
-    if exports.iter().any(|export| is(export, "scheduling")) {
+    if exports.contains(&export_name("scheduling")) {
         return Ok(Kind::Component);
     }
-    if exports.iter().any(|export| is(export, "packed")) {
+    if exports.contains(&export_name("packed")) {
         return Ok(Kind::Packed);
     }
     let found = exports.iter().map(|export| contract_of(export)).collect();
@@ -143,13 +145,9 @@ pub(crate) fn componentise(module: &[u8]) -> Result<Vec<u8>, LoadError> {
             .encode()
     };
     let component = encode().map_err(|e| LoadError::Malformed(format!("{e:#}")))?;
-    match inspect(&component, usize::MAX)? {
-        Kind::Component => Ok(component),
-        Kind::CoreModule | Kind::Packed => Err(LoadError::Contract {
-            expected: format!("{PACKAGE}/scheduling@{CONTRACT_VERSION} from a core module"),
-            found: vec!["another interface".to_owned()],
-        }),
-    }
+    // The description may be one of another version, or of no policy at all.
+    inspect(&component, usize::MAX)?;
+    Ok(component)
 }
 
 #[cfg(test)]

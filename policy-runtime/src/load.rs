@@ -87,7 +87,7 @@ impl Runtime {
         let begin = Instant::now();
         let (component, from_cache) = compile(shared, kind, bytes, &digest)?;
         let compile_time = begin.elapsed();
-        let blueprint = link(shared, kind, &component)?;
+        let blueprint = link(shared, &component)?;
         let described = instance::describe(shared, &blueprint)?;
         let columns = columns(&described.columns)?;
         check_labels(&described.info)?;
@@ -131,15 +131,19 @@ fn compile(
     Ok((component, false))
 }
 
-fn link(shared: &Shared, kind: Kind, component: &Component) -> Result<Blueprint, LoadError> {
+fn link(shared: &Shared, component: &Component) -> Result<Blueprint, LoadError> {
     // The linker is empty: there is nothing for a policy to call.
     let linker = Linker::<Limits>::new(&shared.engine);
     let pre = linker
         .instantiate_pre(component)
         .map_err(|e| LoadError::Types(text(&e)))?;
-    let blueprint = match kind {
-        Kind::Component | Kind::CoreModule => PolicyPre::new(pre).map(Blueprint::Typed),
-        Kind::Packed => PackedPolicyPre::new(pre).map(Blueprint::Packed),
+    let packed = component
+        .get_export_index(None, inspect::export_name("packed"))
+        .is_some();
+    let blueprint = if packed {
+        PackedPolicyPre::new(pre).map(Blueprint::Packed)
+    } else {
+        PolicyPre::new(pre).map(Blueprint::Typed)
     };
     blueprint.map_err(|e| LoadError::Types(text(&e)))
 }
