@@ -1,1 +1,7 @@
-//! To be written.
+//! The bench harness of Elis: replays request streams across policies and says which won, by how
+//! much, and how sure we are.
+
+pub mod experiment;
+pub mod metrics;
+pub mod report;
+pub mod stats;

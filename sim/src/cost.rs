@@ -11,6 +11,10 @@ pub struct Load {
     pub decode_kv_tokens: u64,
     /// Prompt tokens that are read.
     pub prefill_tokens: u64,
+    /// Prompts of which a chunk is read, and the tokens that they had before it.
+    pub prefill_chunks: u64,
+    /// Tokens of context before these chunks, together.
+    pub prefill_context_tokens: u64,
     /// The squares of the chunks' lengths, summed: attention of the chunks to themselves.
     pub prefill_square_tokens: f64,
     /// For each chunk of n tokens after c tokens of context 2nc, summed: attention to what came
@@ -22,6 +26,8 @@ impl Load {
     /// Adds a chunk of `n` prompt tokens that has `context` tokens before it.
     pub fn add_chunk(&mut self, n: u32, context: u32) {
         self.prefill_tokens += u64::from(n);
+        self.prefill_chunks += 1;
+        self.prefill_context_tokens += u64::from(context);
         self.prefill_square_tokens += f64::from(n) * f64::from(n);
         self.prefill_cross_tokens += 2.0 * f64::from(n) * f64::from(context);
     }
@@ -141,14 +147,24 @@ impl CostModel {
                 let attention = per_kv_token_us * k + per_square_token_us * s + per_cross_token_us * x;
                 prefill.max(floor + per_seq_us * b) + attention
             }
-            Self::SumOfPolynomials { prefill_us: [q2, q1, q0], .. } => {
-                let prefill = (q2 * p + q1) * p + q0;
-                let decode = self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens + load.prefill_tokens);
-                let decodes = if load.decode_seqs > 0 { decode as f64 / 1e3 } else { 0.0 };
-                prefill + decodes
+            Self::SumOfPolynomials { prefill_us, .. } => {
+                return self.sum_of_phases_ns(load, prefill_us);
             }
         };
         (us * 1e3 + 0.5) as u64
+    }
+
+    /// AISimulate's pass. It charges prompts by their mean length, cut to a whole number, and rounds
+    /// each phase by itself; only with the same rule are the same figures reproduced.
+    fn sum_of_phases_ns(&self, load: &Load, [q2, q1, q0]: [f64; 3]) -> u64 {
+        let n = load.prefill_chunks.max(1);
+        let mean = (load.prefill_context_tokens + load.prefill_tokens) / n;
+        let p = (n * (mean - load.prefill_context_tokens / n)) as f64;
+        let prefill_ns = (((q2 * p + q1) * p + q0) * 1e3 + 0.5) as u64;
+        if load.decode_seqs == 0 {
+            return prefill_ns;
+        }
+        prefill_ns + self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens)
     }
 
     fn one_pass_us(&self, b: f64, k: f64, p: f64, s: f64) -> f64 {
@@ -205,6 +221,7 @@ impl CostModel {
                 decode_kv_tokens: k as u64,
                 prefill_tokens: p as u64,
                 prefill_square_tokens: p * p,
+                prefill_chunks: 1,
                 ..Load::default()
             };
             self.iteration_ns(&load) as f64 / 1e3

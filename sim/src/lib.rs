@@ -7,6 +7,7 @@ pub mod cost;
 mod decider;
 mod driver;
 mod engine;
+pub mod fit;
 pub mod options;
 pub mod outcome;
 pub mod profile;

@@ -1,0 +1,262 @@
+//! `elis-bench compare`: several policies on the same stream.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use elis_bench_harness::experiment::{Contestant, Experiment};
+use elis_bench_harness::metrics::{MetricOptions, Slo, policy_result};
+use elis_bench_harness::report::table::{self, TableOptions};
+use elis_bench_harness::report::{Document, Inputs, LoadPoint, assemble, csv, page};
+use elis_bench_harness::stats::Verdict;
+use elis_sim::outcome::RunOutcome;
+use serde_json::json;
+
+use super::options::{StreamArgs, WorkerArgs, runtime};
+use super::output;
+
+/// The name of the clairvoyant reference in reports.
+const BOUND: &str = "srpt (clairvoyant)";
+
+/// Replay a request stream under several policies.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  elis-bench compare --policy fcfs --policy sjf --policy isrtf --seeds 10 --out results/
+  elis-bench compare --workload azure:trace.csv --speedup 4 --policy fcfs --policy mine.wasm
+  elis-bench compare --workload lengths:lens.csv --rate 15 --window 1 --policy fcfs --json -
+  elis-bench compare --policy fcfs --policy isrtf@aged.toml --loads 0.5,0.8,1,1.2 --gate
+
+Exit codes: 0 done, 1 error, 2 usage, 3 requests lost, 4 a policy was significantly worse (--gate).
+All figures are simulated.")]
+pub(crate) struct Compare {
+    #[command(flatten)]
+    stream: StreamArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    /// A policy by name or path, with @CONFIG.toml behind it if it takes one; may be given again
+    #[arg(long = "policy", value_name = "POLICY", default_values_t = ["fcfs", "sjf", "isrtf"].map(String::from))]
+    policies: Vec<String>,
+    /// The policy that the others are compared with
+    #[arg(long, default_value = "fcfs", value_name = "NAME")]
+    baseline: String,
+    /// Length predictor: oracle, none, constant:N, noisy:MAE, elis-paper; @Nms sets its latency
+    #[arg(long, default_value = "elis-paper")]
+    predictor: String,
+    /// How many seeds; seed 0 of a trace is the trace as it is, others start elsewhere in it
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// Also run at these multiples of the stream's rate, for the curve of JCT against load
+    #[arg(long, value_delimiter = ',', value_name = "X,X,…")]
+    loads: Vec<f64>,
+    /// Objective for the first token, for goodput
+    #[arg(long, value_name = "MS")]
+    slo_ttft_ms: Option<f64>,
+    /// Objective for each token after it
+    #[arg(long, value_name = "MS")]
+    slo_tpot_ms: Option<f64>,
+    /// Leave out the clairvoyant SRPT reference
+    #[arg(long)]
+    no_bound: bool,
+    /// Folder for report.html, report.json and requests.csv
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write everything as one JSON document to a path, or to standard output for -
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Leave out of the JSON what depends on this machine's speed, so that equal runs are equal bytes
+    #[arg(long)]
+    deterministic: bool,
+    /// Exit with 4 if any policy is significantly worse than the baseline
+    #[arg(long)]
+    gate: bool,
+}
+
+impl Compare {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.seeds == 0 {
+            bail!("--seeds 0: at least one seed is needed (10 or more for a sound interval)");
+        }
+        let experiment = Experiment {
+            workload: self.stream.workload()?,
+            overrides: self.stream.overrides()?,
+            seeds: (0..self.seeds).collect(),
+            predictor: self.predictor.clone(),
+            options: self.worker.options()?,
+        };
+        let contestants = self.contestants()?;
+        let bar = output::bar("simulating");
+        let progress = |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        };
+        let runs = experiment.run(&contestants, &progress)?;
+        let loads = self.load_points(&experiment, &contestants)?;
+        bar.finish_and_clear();
+        let document = self.document(&experiment, &runs, loads)?;
+        self.publish(&document, &runs)?;
+        self.exit_code(&document, &runs)
+    }
+
+    fn contestants(&self) -> Result<Vec<Contestant>> {
+        let runtime = runtime()?;
+        let mut contestants: Vec<Contestant> = Vec::new();
+        for given in &self.policies {
+            let mut contestant = Contestant::load(&runtime, given)?;
+            // The same policy under another configuration is another contestant.
+            if contestants.iter().any(|other| other.name == contestant.name) {
+                contestant.name.clone_from(given);
+            }
+            contestants.push(contestant);
+        }
+        if !self.no_bound {
+            let shortest = Contestant::load(&runtime, "isrtf")
+                .context("the clairvoyant reference is isrtf with an oracle (see --no-bound)")?;
+            contestants.push(Contestant {
+                name: BOUND.into(),
+                predictor: Some("oracle".into()),
+                window_tokens: Some(1),
+                ..shortest
+            });
+        }
+        if !contestants.iter().any(|contestant| contestant.name == self.baseline) {
+            contestants.insert(0, Contestant::load(&runtime, &self.baseline)?);
+        }
+        Ok(contestants)
+    }
+
+    fn metrics(&self) -> MetricOptions {
+        MetricOptions {
+            slo: Slo { ttft_ms: self.slo_ttft_ms, tpot_ms: self.slo_tpot_ms },
+            workers: u32::from(self.worker.workers),
+        }
+    }
+
+    fn load_points(
+        &self,
+        experiment: &Experiment,
+        contestants: &[Contestant],
+    ) -> Result<Vec<LoadPoint>> {
+        let mut points = Vec::new();
+        for &multiple in &self.loads {
+            if !(multiple.is_finite() && multiple > 0.0) {
+                bail!("--loads {multiple}: a multiple of the rate must be larger than 0");
+            }
+            let mut scaled = experiment.clone();
+            match scaled.overrides.rate_rps {
+                Some(rate) => scaled.overrides.rate_rps = Some(rate * multiple),
+                None => {
+                    let speedup = scaled.overrides.speedup.unwrap_or(1.0);
+                    scaled.overrides.speedup = Some(speedup * multiple);
+                }
+            }
+            let rate_rps = scaled.load(0)?.provenance.arrivals.measured_rate_rps.unwrap_or(0.0);
+            let bar = output::bar(&format!("load {multiple}x"));
+            let runs = scaled.run(contestants, &|done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+            })?;
+            bar.finish_and_clear();
+            let metrics = self.metrics();
+            let results = runs.iter().map(|runs| policy_result(runs, &metrics));
+            let results = results.collect::<Result<_, _>>()?;
+            points.push(LoadPoint { label: format!("{multiple}x"), rate_rps, results });
+        }
+        Ok(points)
+    }
+
+    fn document(
+        &self,
+        experiment: &Experiment,
+        runs: &[Vec<RunOutcome>],
+        loads: Vec<LoadPoint>,
+    ) -> Result<Document> {
+        let provenance = experiment.load(0)?.provenance;
+        let mut notes = provenance.notes.clone();
+        notes.extend(faults(runs));
+        let worker = &self.worker;
+        let document = assemble(Inputs {
+            generated: output::generated(),
+            workload: serde_json::to_value(&provenance)?,
+            worker: json!({
+                "profile": experiment.options.profile,
+                "workers": worker.workers,
+                "boundary": format!("{:?}", worker.boundary).to_lowercase(),
+                "window_tokens": worker.window,
+                "repredict_tokens": worker.repredict,
+                "wait_for_predictions": worker.wait_for_predictions,
+                "max_wait_ms": worker.max_wait_ms,
+                "decision_cost": worker.decision_cost,
+                "failures": worker.failures,
+            }),
+            predictor: self.predictor.clone(),
+            runs,
+            baseline: &self.baseline,
+            bound: (!self.no_bound).then_some(BOUND),
+            loads,
+            metrics: self.metrics(),
+            notes,
+            ..Inputs::default()
+        })?;
+        Ok(if self.deterministic { document.deterministic() } else { document })
+    }
+
+    fn publish(&self, document: &Document, runs: &[Vec<RunOutcome>]) -> Result<()> {
+        let to_stdout = self.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        if !to_stdout {
+            output::print(&table::render(document, TableOptions::detect()))?;
+        }
+        if let Some(folder) = &self.out {
+            let html = folder.join("report.html");
+            output::write(&html, &page::render(document)?)?;
+            output::write(&folder.join("report.json"), &document.to_json()?)?;
+            let csv = output::create(&folder.join("requests.csv"))?;
+            csv::write_requests(csv, runs.iter().flatten())?;
+            if !to_stdout {
+                output::print(&format!("report: {}", output::shown(&html).display()))?;
+            }
+        }
+        if let Some(path) = &self.json {
+            output::write_or_print(path, &document.to_json()?)?;
+        }
+        Ok(())
+    }
+
+    fn exit_code(&self, document: &Document, runs: &[Vec<RunOutcome>]) -> Result<ExitCode> {
+        let lost: u64 = runs
+            .iter()
+            .flatten()
+            .map(|run| &run.summary)
+            .map(|summary| summary.arrived - summary.completed - summary.rejected)
+            .sum();
+        if lost > 0 {
+            eprintln!("elis-bench: {lost} requests were neither completed nor refused");
+            return Ok(ExitCode::from(3));
+        }
+        let worse = document.paired.iter().filter(|pair| pair.verdict == Verdict::Worse);
+        let worse: Vec<_> = worse.map(|pair| pair.policy.as_str()).collect();
+        if self.gate && !worse.is_empty() {
+            eprintln!("elis-bench: significantly worse than {}: {}", self.baseline, worse.join(", "));
+            return Ok(ExitCode::from(4));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Names the causes of faults, so that a reader sees them without searching.
+fn faults(runs: &[Vec<RunOutcome>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for policy in runs {
+        let mut causes = std::collections::BTreeMap::<&str, u64>::new();
+        for run in policy {
+            let both = run.summary.fallbacks.iter().chain(&run.summary.plan_faults);
+            both.for_each(|(cause, n)| *causes.entry(cause.as_str()).or_default() += n);
+        }
+        if let (Some(first), false) = (policy.first(), causes.is_empty()) {
+            let list: Vec<_> = causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
+            notes.push(format!("policy {} had faults: {}", first.policy, list.join(", ")));
+        }
+    }
+    notes
+}

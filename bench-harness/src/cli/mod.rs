@@ -1,0 +1,52 @@
+//! The command line: one module for each subcommand.
+
+mod compare;
+mod inspect;
+mod options;
+mod output;
+mod paper;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Compare scheduling policies for LLM serving on real request streams, in simulation.
+#[derive(Debug, Parser)]
+#[command(name = "elis-bench", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replay a request stream under several policies and report which won, and how surely.
+    Compare(compare::Compare),
+    /// Look at request streams.
+    #[command(subcommand)]
+    Workload(inspect::Workload),
+    /// Look at modelled workers, or fit one to measurements.
+    #[command(subcommand)]
+    Worker(worker::Worker),
+    /// Run the set-ups of the ELIS paper's Table 5 and Figure 6 beside its figures.
+    Paper(paper::Paper),
+}
+
+/// Runs the command. Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 requests were lost,
+/// 4 the gate of `compare --gate` did not hold.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Compare(command) => command.run(),
+        Command::Workload(command) => command.run(),
+        Command::Worker(command) => command.run(),
+        Command::Paper(command) => command.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("elis-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
