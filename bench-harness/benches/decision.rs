@@ -16,8 +16,9 @@ use elis_scheduler::snapshot::{Header, Snapshot};
 const SIZES: [usize; 4] = [64, 256, 1_000, 10_000];
 /// Slots: how many the policy picks.
 const SLOTS: u32 = 64;
-/// Live metering, under which the targets hold.
-const LIVE: Metering = Metering::Epoch { budget_ms: 5 };
+/// Live metering, under which the targets hold; with time enough that a busy machine does not end
+/// the instance in the middle of a measurement.
+const LIVE: Metering = Metering::Epoch { budget_ms: 60_000 };
 const FUEL: Metering = Metering::Fuel {
     per_decision: 50_000_000,
 };
@@ -31,7 +32,11 @@ fn queue(jobs: usize) -> JobTable {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         let running = i < u64::from(SLOTS);
-        let generated = if running { (state >> 50) as u32 % 300 } else { 0 };
+        let generated = if running {
+            (state >> 50) as u32 % 300
+        } else {
+            0
+        };
         table.push(JobRow {
             id: i + 1,
             state: if running { 2 } else { 0 },
@@ -118,8 +123,11 @@ fn decide(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("native", jobs), |b| {
                 b.iter(|| native(&mut policy, &columns, black_box(snapshot)));
             });
-            for (name, metering) in [("wasm", LIVE), ("wasm-fuel", FUEL), ("wasm-off", Metering::Off)]
-            {
+            for (name, metering) in [
+                ("wasm", LIVE),
+                ("wasm-fuel", FUEL),
+                ("wasm-off", Metering::Off),
+            ] {
                 let mut instance = instance(metering, "isrtf");
                 let first = instance.decide(snapshot);
                 assert_eq!(first.plan.expect("a plan").run, expected);

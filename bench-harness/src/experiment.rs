@@ -92,7 +92,10 @@ impl Contestant {
         })?;
         let policy = runtime
             .load(&bytes)
-            .map_err(|source| ExperimentError::Load { name: name.into(), source: source.into() })?;
+            .map_err(|source| ExperimentError::Load {
+                name: name.into(),
+                source: source.into(),
+            })?;
         let contestant = Self {
             name: policy.info().name.clone(),
             policy,
@@ -105,16 +108,20 @@ impl Contestant {
     }
 
     fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
-        self.policy.start(&self.config).map_err(|source| ExperimentError::Start {
-            name: self.name.clone(),
-            source: source.into(),
-        })
+        self.policy
+            .start(&self.config)
+            .map_err(|source| ExperimentError::Start {
+                name: self.name.clone(),
+                source: source.into(),
+            })
     }
 }
 
 fn read_text(path: &str) -> Result<String, ExperimentError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| ExperimentError::Read { path: path.into(), source })
+    std::fs::read_to_string(path).map_err(|source| ExperimentError::Read {
+        path: path.into(),
+        source,
+    })
 }
 
 /// What is compared, on what.
@@ -138,7 +145,10 @@ impl Experiment {
     /// # Errors
     /// The trace or spec cannot be read.
     pub fn load(&self, seed: u64) -> Result<Workload, ExperimentError> {
-        Ok(self.workload.load(&Overrides { seed, ..self.overrides.clone() })?)
+        Ok(self.workload.load(&Overrides {
+            seed,
+            ..self.overrides.clone()
+        })?)
     }
 
     /// Runs every policy on every seed. `progress` hears of each finished run and of all that will
@@ -189,7 +199,10 @@ impl Experiment {
         let name = contestant.predictor.as_ref().unwrap_or(&self.predictor);
         let mut predictor = elis_predictor::parse(name, seed)?;
         let mut slot = contestant.start()?;
-        let mut options = Options { seed, ..self.options.clone() };
+        let mut options = Options {
+            seed,
+            ..self.options.clone()
+        };
         if let Some(window_tokens) = contestant.window_tokens {
             options.window_tokens = window_tokens;
             options.repredict_tokens = window_tokens;

@@ -125,7 +125,9 @@ impl CostModel {
     /// Time of one iteration, nanoseconds.
     pub fn iteration_ns(&self, load: &Load) -> u64 {
         if load.prefill_tokens == 0 {
-            return self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens);
+            return self
+                .decode_curve(load.decode_seqs)
+                .ns(load.decode_kv_tokens);
         }
         let (b, k) = (f64::from(load.decode_seqs), load.decode_kv_tokens as f64);
         let (p, s) = (load.prefill_tokens as f64, load.prefill_square_tokens);
@@ -144,7 +146,8 @@ impl CostModel {
             } => {
                 let prefill = prefill_base_us + per_prefill_token_us * (p + b);
                 let floor = prefill_floor_us.max(if b > 0.0 { base_us } else { 0.0 });
-                let attention = per_kv_token_us * k + per_square_token_us * s + per_cross_token_us * x;
+                let attention =
+                    per_kv_token_us * k + per_square_token_us * s + per_cross_token_us * x;
                 prefill.max(floor + per_seq_us * b) + attention
             }
             Self::SumOfPolynomials { prefill_us, .. } => {
@@ -164,7 +167,10 @@ impl CostModel {
         if load.decode_seqs == 0 {
             return prefill_ns;
         }
-        prefill_ns + self.decode_curve(load.decode_seqs).ns(load.decode_kv_tokens)
+        prefill_ns
+            + self
+                .decode_curve(load.decode_seqs)
+                .ns(load.decode_kv_tokens)
     }
 
     fn one_pass_us(&self, b: f64, k: f64, p: f64, s: f64) -> f64 {
@@ -180,13 +186,22 @@ impl CostModel {
                 let gemm = weights_us.max(per_token_us * (b + p));
                 base_us + gemm + per_seq_us * b + per_kv_token_us * k + per_square_token_us * s
             }
-            Self::Linear { base_us, per_seq_us, per_kv_token_us, per_prefill_token_us } => {
-                base_us + per_seq_us * b + per_kv_token_us * k + per_prefill_token_us * p
-            }
-            Self::Phases { base_us, per_seq_us, per_kv_token_us, .. } => {
-                base_us + per_seq_us * b + per_kv_token_us * k
-            }
-            Self::SumOfPolynomials { decode_us: [_, _, u0], .. } => u0,
+            Self::Linear {
+                base_us,
+                per_seq_us,
+                per_kv_token_us,
+                per_prefill_token_us,
+            } => base_us + per_seq_us * b + per_kv_token_us * k + per_prefill_token_us * p,
+            Self::Phases {
+                base_us,
+                per_seq_us,
+                per_kv_token_us,
+                ..
+            } => base_us + per_seq_us * b + per_kv_token_us * k,
+            Self::SumOfPolynomials {
+                decode_us: [_, _, u0],
+                ..
+            } => u0,
         }
     }
 
@@ -209,7 +224,12 @@ impl CostModel {
         }
         let constant = self.one_pass_us(b, 0.0, 0.0, 0.0);
         let linear = self.one_pass_us(b, 1.0, 0.0, 0.0) - constant;
-        DecodeCurve { constant: constant * 1e3, linear: linear * 1e3, square: 0.0, minimum: 1.0 }
+        DecodeCurve {
+            constant: constant * 1e3,
+            linear: linear * 1e3,
+            square: 0.0,
+            minimum: 1.0,
+        }
     }
 
     /// The linear summary that policies see, microseconds: base, per sequence, per KV token, per
@@ -230,7 +250,12 @@ impl CostModel {
         let per_seq = (one(33.0, 0.0, 0.0) - base) / 32.0;
         let per_kv = (one(1.0, 16_384.0, 0.0) - base) / 16_384.0;
         let per_prefill = (one(0.0, 0.0, 2_048.0) - one(0.0, 0.0, 1_024.0)) / 1_024.0;
-        [base as f32, per_seq as f32, per_kv as f32, per_prefill as f32]
+        [
+            base as f32,
+            per_seq as f32,
+            per_kv as f32,
+            per_prefill as f32,
+        ]
     }
 
     /// The time that a request takes alone: its prompt in chunks, then its tokens one by one.
@@ -267,18 +292,32 @@ mod tests {
 
     #[test]
     fn an_iteration_adds_up_its_parts() {
-        let load = Load { decode_seqs: 3, decode_kv_tokens: 1_000, ..Load::default() };
+        let load = Load {
+            decode_seqs: 3,
+            decode_kv_tokens: 1_000,
+            ..Load::default()
+        };
         assert_eq!(LINEAR.iteration_ns(&load), 10_560_000);
-        let load = Load { prefill_tokens: 100, ..load };
+        let load = Load {
+            prefill_tokens: 100,
+            ..load
+        };
         assert_eq!(LINEAR.iteration_ns(&load), 15_560_000);
     }
 
     #[test]
     fn alone_is_the_sum_of_its_iterations() {
-        let mut by_hand = LINEAR.iteration_ns(&Load { prefill_tokens: 7, ..Load::default() });
+        let mut by_hand = LINEAR.iteration_ns(&Load {
+            prefill_tokens: 7,
+            ..Load::default()
+        });
         for i in 1..40 {
             let kv = 7 + i;
-            let load = Load { decode_seqs: 1, decode_kv_tokens: kv, ..Load::default() };
+            let load = Load {
+                decode_seqs: 1,
+                decode_kv_tokens: kv,
+                ..Load::default()
+            };
             by_hand += LINEAR.iteration_ns(&load);
         }
         assert_eq!(LINEAR.isolated_ns(7, 40, 512), by_hand);
@@ -294,7 +333,12 @@ mod tests {
             per_kv_token_us: 0.0,
             per_square_token_us: 0.0,
         };
-        let decode = |decode_seqs| model.iteration_ns(&Load { decode_seqs, ..Load::default() });
+        let decode = |decode_seqs| {
+            model.iteration_ns(&Load {
+                decode_seqs,
+                ..Load::default()
+            })
+        };
         assert_eq!(decode(1), decode(100));
         assert_eq!(decode(200), 2_100_000);
     }
@@ -303,7 +347,9 @@ mod tests {
     fn chunks_cost_the_attention_of_the_whole() {
         let squares = |chunks: &[(u32, u32)]| {
             let mut load = Load::default();
-            chunks.iter().for_each(|&(n, context)| load.add_chunk(n, context));
+            chunks
+                .iter()
+                .for_each(|&(n, context)| load.add_chunk(n, context));
             load.prefill_square_tokens + load.prefill_cross_tokens
         };
         let whole = squares(&[(300, 0)]);

@@ -40,10 +40,18 @@ pub enum SimError {
 /// they were scheduled: that is the only place where order is defined.
 #[derive(Debug, Clone, PartialEq)]
 enum Event {
-    Lost { worker: u16 },
-    Back { worker: u16 },
+    Lost {
+        worker: u16,
+    },
+    Back {
+        worker: u16,
+    },
     Predicted(Predicted),
-    Answered { worker: u16, revision: u64, plan: Result<Plan, PolicyExit> },
+    Answered {
+        worker: u16,
+        revision: u64,
+        plan: Result<Plan, PolicyExit>,
+    },
 }
 
 /// Classes of simultaneous events: arrivals come before the end of a step, so that they can join.
@@ -139,10 +147,16 @@ pub fn simulate(
 fn check(arrivals: &[Arrival]) -> Result<(), SimError> {
     for (position, arrival) in arrivals.iter().enumerate() {
         if arrival.id != position as u64 {
-            return Err(SimError::Workload { position, what: "its id is not its position" });
+            return Err(SimError::Workload {
+                position,
+                what: "its id is not its position",
+            });
         }
         if position > 0 && arrival.arrival_ns < arrivals[position - 1].arrival_ns {
-            return Err(SimError::Workload { position, what: "it arrives before its predecessor" });
+            return Err(SimError::Workload {
+                position,
+                what: "it arrives before its predecessor",
+            });
         }
     }
     Ok(())
@@ -151,7 +165,11 @@ fn check(arrivals: &[Arrival]) -> Result<(), SimError> {
 impl Simulation<'_> {
     fn run(&mut self) -> Result<(), SimError> {
         for failure in &self.options.failures {
-            let Failure { worker, at_ns, down_ns } = *failure;
+            let Failure {
+                worker,
+                at_ns,
+                down_ns,
+            } = *failure;
             self.schedule(at_ns, Event::Lost { worker });
             self.schedule(at_ns.saturating_add(down_ns), Event::Back { worker });
         }
@@ -176,12 +194,20 @@ impl Simulation<'_> {
 
     /// The next thing that happens: when, of what class, at which worker.
     fn next(&self) -> Option<(u64, u8, u16)> {
-        let event = self.events.peek().map(|Reverse(s)| (s.at_ns, CLASS_EVENT, 0));
+        let event = self
+            .events
+            .peek()
+            .map(|Reverse(s)| (s.at_ns, CLASS_EVENT, 0));
         let arrival = self.arrivals.get(self.next_arrival);
         let arrival = arrival.map(|arrival| (arrival.arrival_ns, CLASS_ARRIVAL, 0));
         let steps = (0..).zip(&self.engines);
-        let step = steps.filter_map(|(w, engine)| Some((engine.ends_ns()?, CLASS_STEP, w))).min();
-        let tick = self.scheduler.poll_timeout().map(|at| (at.as_ns(), CLASS_TICK, 0));
+        let step = steps
+            .filter_map(|(w, engine)| Some((engine.ends_ns()?, CLASS_STEP, w)))
+            .min();
+        let tick = self
+            .scheduler
+            .poll_timeout()
+            .map(|at| (at.as_ns(), CLASS_TICK, 0));
         // A deadline that never comes is no event.
         let tick = tick.filter(|(at_ns, ..)| *at_ns < u64::MAX);
         [event, arrival, step, tick].into_iter().flatten().min()
@@ -189,7 +215,11 @@ impl Simulation<'_> {
 
     fn schedule(&mut self, at_ns: u64, event: Event) {
         self.seq += 1;
-        self.events.push(Reverse(Scheduled { at_ns, seq: self.seq, event }));
+        self.events.push(Reverse(Scheduled {
+            at_ns,
+            seq: self.seq,
+            event,
+        }));
     }
 
     fn arrive(&mut self) -> Result<(), SimError> {
@@ -210,7 +240,11 @@ impl Simulation<'_> {
     fn step_ends(&mut self, worker: u16) -> Result<(), SimError> {
         let mut finished = std::mem::take(&mut self.finished);
         let iterations = self.engines[usize::from(worker)].end(&mut finished);
-        let result = self.tell(Input::StepDone { worker, iterations, finished: &finished });
+        let result = self.tell(Input::StepDone {
+            worker,
+            iterations,
+            finished: &finished,
+        });
         self.finished = finished;
         result
     }
@@ -225,12 +259,24 @@ impl Simulation<'_> {
             }
             Event::Back { worker } => self.tell(Input::WorkerBack { worker }),
             Event::Predicted(prediction) => self.tell(Input::Predicted(prediction)),
-            Event::Answered { worker, revision, plan: Ok(plan) } => {
-                self.tell(Input::Decided { worker, revision, plan })
-            }
-            Event::Answered { worker, revision, plan: Err(exit) } => {
-                self.tell(Input::DecisionFailed { worker, revision, exit })
-            }
+            Event::Answered {
+                worker,
+                revision,
+                plan: Ok(plan),
+            } => self.tell(Input::Decided {
+                worker,
+                revision,
+                plan,
+            }),
+            Event::Answered {
+                worker,
+                revision,
+                plan: Err(exit),
+            } => self.tell(Input::DecisionFailed {
+                worker,
+                revision,
+                exit,
+            }),
         }
     }
 
@@ -241,12 +287,24 @@ impl Simulation<'_> {
         while let Some(event) = self.pending.pop_front() {
             let input = match event {
                 Event::Predicted(prediction) => Input::Predicted(prediction),
-                Event::Answered { worker, revision, plan: Ok(plan) } => {
-                    Input::Decided { worker, revision, plan }
-                }
-                Event::Answered { worker, revision, plan: Err(exit) } => {
-                    Input::DecisionFailed { worker, revision, exit }
-                }
+                Event::Answered {
+                    worker,
+                    revision,
+                    plan: Ok(plan),
+                } => Input::Decided {
+                    worker,
+                    revision,
+                    plan,
+                },
+                Event::Answered {
+                    worker,
+                    revision,
+                    plan: Err(exit),
+                } => Input::DecisionFailed {
+                    worker,
+                    revision,
+                    exit,
+                },
                 Event::Lost { .. } | Event::Back { .. } => continue,
             };
             self.scheduler.handle(Time::from_ns(self.now_ns), input);
@@ -258,7 +316,12 @@ impl Simulation<'_> {
     fn drain(&mut self) -> Result<(), SimError> {
         while let Some(output) = self.scheduler.poll_output() {
             match output {
-                Output::Predict { job, prompt_tokens, generated_tokens, max_new_tokens } => {
+                Output::Predict {
+                    job,
+                    prompt_tokens,
+                    generated_tokens,
+                    max_new_tokens,
+                } => {
                     self.questions.push(elis_predictor::Request {
                         job,
                         prompt_tokens,
@@ -282,7 +345,9 @@ impl Simulation<'_> {
 
     /// Tokens that a job gives in all; known here, and nowhere in the core.
     fn output_tokens(&self, job: u64) -> u32 {
-        let arrival = usize::try_from(job).ok().and_then(|job| self.arrivals.get(job));
+        let arrival = usize::try_from(job)
+            .ok()
+            .and_then(|job| self.arrivals.get(job));
         arrival.map_or(1, |arrival| arrival.output_tokens)
     }
 
@@ -295,7 +360,10 @@ impl Simulation<'_> {
         self.predictor.predict(&self.questions, &mut self.answers)?;
         let latency_ns = self.predictor.latency_ns(self.questions.len());
         let at_ns = self.now_ns + latency_ns;
-        for (question, answer) in std::mem::take(&mut self.questions).iter().zip(&self.answers) {
+        for (question, answer) in std::mem::take(&mut self.questions)
+            .iter()
+            .zip(&self.answers)
+        {
             self.seq += 1;
             let event = Event::Predicted(Predicted {
                 job: question.job,
@@ -308,14 +376,20 @@ impl Simulation<'_> {
             if latency_ns == 0 {
                 self.pending.push_back(event);
             } else {
-                self.events.push(Reverse(Scheduled { at_ns, seq: self.seq, event }));
+                self.events.push(Reverse(Scheduled {
+                    at_ns,
+                    seq: self.seq,
+                    event,
+                }));
             }
         }
         Ok(())
     }
 
     fn decide(&mut self, worker: u16, revision: u64) {
-        let Some(snapshot) = self.scheduler.snapshot(worker) else { return };
+        let Some(snapshot) = self.scheduler.snapshot(worker) else {
+            return;
+        };
         let answer = self.decider.decide(&snapshot);
         self.recorder.decided(worker, revision, &answer);
         let cost_ns = match self.options.decision_cost {
@@ -323,7 +397,11 @@ impl Simulation<'_> {
             DecisionCost::Fixed { ns } => ns,
             DecisionCost::Fuel { ns_per_unit } => (answer.fuel as f64 * ns_per_unit) as u64,
         };
-        let event = Event::Answered { worker, revision, plan: answer.plan };
+        let event = Event::Answered {
+            worker,
+            revision,
+            plan: answer.plan,
+        };
         if cost_ns == 0 {
             self.pending.push_back(event);
         } else {
@@ -332,7 +410,9 @@ impl Simulation<'_> {
     }
 
     fn dispatch(&mut self, worker: u16) {
-        let Some(step) = self.scheduler.step(worker) else { return };
+        let Some(step) = self.scheduler.step(worker) else {
+            return;
+        };
         let (arrivals, scheduler) = (self.arrivals, &self.scheduler);
         let remaining = |job: u64| {
             let arrival = usize::try_from(job).ok().and_then(|job| arrivals.get(job));
@@ -344,8 +424,7 @@ impl Simulation<'_> {
 
     fn finish(mut self) -> RunOutcome {
         let busy_ns = self.engines.iter().map(|engine| engine.busy_ns).sum();
-        self.recorder.finish(self.scheduler.stats(), busy_ns, self.options.seed)
+        self.recorder
+            .finish(self.scheduler.stats(), busy_ns, self.options.seed)
     }
 }
-
-

@@ -66,7 +66,12 @@ impl Engine {
                 self.remaining.push(remaining(id));
             }
         }
-        let moved: u32 = step.swap_out.iter().chain(&step.swap_in).map(|m| m.blocks).sum();
+        let moved: u32 = step
+            .swap_out
+            .iter()
+            .chain(&step.swap_in)
+            .map(|m| m.blocks)
+            .sum();
         let overhead_ns = u64::from(moved) * self.swap_per_block_ns;
         self.decodes = step.decode;
         let curve = self.cost.decode_curve(step.decode_seqs);
@@ -132,14 +137,25 @@ impl Engine {
             return;
         }
         let start_ns = segment.start_ns + segment.overhead_ns;
-        let (iterations, end_ns) =
-            self.run(segment.curve, start_ns, segment.kv_tokens, segment.iterations, now_ns);
-        self.segment = Some(Segment { iterations, end_ns, ..segment });
+        let (iterations, end_ns) = self.run(
+            segment.curve,
+            start_ns,
+            segment.kv_tokens,
+            segment.iterations,
+            now_ns,
+        );
+        self.segment = Some(Segment {
+            iterations,
+            end_ns,
+            ..segment
+        });
     }
 
     /// Ends the step: iterations done, and the jobs that gave their last token.
     pub(crate) fn end(&mut self, finished: &mut Vec<u64>) -> u32 {
-        let Some(segment) = self.segment.take() else { return 0 };
+        let Some(segment) = self.segment.take() else {
+            return 0;
+        };
         self.busy_ns += segment.end_ns - segment.start_ns;
         finished.clear();
         if self.decodes {
@@ -153,7 +169,9 @@ impl Engine {
             }
         }
         for id in std::mem::take(&mut self.completing) {
-            let Some(at) = self.prefilling.iter().position(|&(job, _)| job == id) else { continue };
+            let Some(at) = self.prefilling.iter().position(|&(job, _)| job == id) else {
+                continue;
+            };
             let (_, left) = self.prefilling.remove(at);
             if left <= 1 {
                 finished.push(id);

@@ -61,7 +61,10 @@ pub enum FitError {
 pub fn linear(rows: &[Measurement]) -> Result<Fitted, FitError> {
     for (i, row) in rows.iter().enumerate() {
         if !(row.latency_ms > 0.0 && row.latency_ms.is_finite()) {
-            return Err(FitError::Latency { row: i + 1, latency_ms: row.latency_ms });
+            return Err(FitError::Latency {
+                row: i + 1,
+                latency_ms: row.latency_ms,
+            });
         }
     }
     let features = |row: &Measurement| {
@@ -69,9 +72,17 @@ pub fn linear(rows: &[Measurement]) -> Result<Fitted, FitError> {
         [1.0, b, k, row.prefill_tokens as f64]
     };
     let mut active: Vec<usize> = (0..4)
-        .filter(|&j| j == 0 || rows.iter().any(|row| features(row)[j] != features(&rows[0])[j]))
+        .filter(|&j| {
+            j == 0
+                || rows
+                    .iter()
+                    .any(|row| features(row)[j] != features(&rows[0])[j])
+        })
         .collect();
-    let too_little = |needed| FitError::TooLittle { rows: rows.len(), needed };
+    let too_little = |needed| FitError::TooLittle {
+        rows: rows.len(),
+        needed,
+    };
     loop {
         let needed = active.len();
         if rows.len() < needed {
@@ -120,14 +131,21 @@ fn least_squares(
         let pivot_row = m[i].clone();
         for (_, row) in m.iter_mut().enumerate().filter(|(j, _)| *j != i) {
             let factor = row[i];
-            row.iter_mut().zip(&pivot_row).for_each(|(value, p)| *value -= factor * p);
+            row.iter_mut()
+                .zip(&pivot_row)
+                .for_each(|(value, p)| *value -= factor * p);
         }
     }
     Some(m.into_iter().map(|row| row[n]).collect())
 }
 
 fn judge(rows: &[Measurement], active: &[usize], solution: &[f64]) -> Fitted {
-    let coefficient = |j| active.iter().position(|&a| a == j).map_or(0.0, |at| solution[at]);
+    let coefficient = |j| {
+        active
+            .iter()
+            .position(|&a| a == j)
+            .map_or(0.0, |at| solution[at])
+    };
     let cost = CostModel::Linear {
         base_us: coefficient(0),
         per_seq_us: coefficient(1),
@@ -144,7 +162,11 @@ fn judge(rows: &[Measurement], active: &[usize], solution: &[f64]) -> Fitted {
         (cost.iteration_ns(&load) as f64 / 1e6 / row.latency_ms - 1.0).abs()
     };
     let mape = rows.iter().map(error).sum::<f64>() / rows.len().max(1) as f64;
-    Fitted { cost, mape, largest: rows.iter().map(error).fold(0.0, f64::max) }
+    Fitted {
+        cost,
+        mape,
+        largest: rows.iter().map(error).fold(0.0, f64::max),
+    }
 }
 
 #[cfg(test)]

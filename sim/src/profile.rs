@@ -128,19 +128,29 @@ impl Profile {
         if let Some(at) = profiles.iter().position(|profile| profile.name == short) {
             return Ok(profiles.swap_remove(at));
         }
-        if Path::new(short).extension().is_some_and(|ending| ending == "toml") {
+        if Path::new(short)
+            .extension()
+            .is_some_and(|ending| ending == "toml")
+        {
             return Self::read(Path::new(short));
         }
         let known: Vec<_> = profiles.into_iter().map(|profile| profile.name).collect();
-        Err(ProfileError::Unknown { name: short.into(), known: known.join(", ") })
+        Err(ProfileError::Unknown {
+            name: short.into(),
+            known: known.join(", "),
+        })
     }
 
     fn read(path: &Path) -> Result<Self, ProfileError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ProfileError::Read { path: shown.clone(), source })?;
-        let mut profile: Self = toml::from_str(&text)
-            .map_err(|source| ProfileError::Parse { path: shown.clone(), source: source.into() })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
+            path: shown.clone(),
+            source,
+        })?;
+        let mut profile: Self = toml::from_str(&text).map_err(|source| ProfileError::Parse {
+            path: shown.clone(),
+            source: source.into(),
+        })?;
         if profile.name.is_empty() {
             let stem = path.file_stem().unwrap_or_default();
             profile.name = stem.to_string_lossy().into_owned();
@@ -161,12 +171,22 @@ impl Profile {
         for (field, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
                 let (path, wanted) = (path.into(), "larger than 0");
-                return Err(ProfileError::Value { path, field, wanted, value });
+                return Err(ProfileError::Value {
+                    path,
+                    field,
+                    wanted,
+                    value,
+                });
             }
         }
         if self.swap_per_block_us.is_nan() || self.swap_per_block_us < 0.0 {
             let (field, wanted, value) = ("swap_per_block_us", "0 or more", self.swap_per_block_us);
-            return Err(ProfileError::Value { path: path.into(), field, wanted, value });
+            return Err(ProfileError::Value {
+                path: path.into(),
+                field,
+                wanted,
+                value,
+            });
         }
         Ok(())
     }
@@ -206,7 +226,10 @@ mod tests {
         for (i, profile) in profiles.iter().enumerate() {
             profile.check(&profile.name).unwrap();
             assert!(profiles[..i].iter().all(|other| other.name != profile.name));
-            assert_eq!(Profile::resolve(&format!("sim:{}", profile.name)).unwrap(), *profile);
+            assert_eq!(
+                Profile::resolve(&format!("sim:{}", profile.name)).unwrap(),
+                *profile
+            );
         }
     }
 
@@ -221,7 +244,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mine.toml");
         std::fs::write(&path, "model = 'x'\nspeed = 3\n").unwrap();
-        let error = Profile::resolve(path.to_str().unwrap()).unwrap_err().to_string();
+        let error = Profile::resolve(path.to_str().unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 }

@@ -103,11 +103,16 @@ impl Recorder {
     }
 
     pub(crate) fn decided(&mut self, worker: u16, revision: u64, answer: &Answer) {
-        self.fuel.saturating_record(answer.fuel);
-        self.decision_ns.saturating_record(answer.wall_ns);
+        // The histograms grow with their values; what no histogram can hold is left out.
+        let _ = self.fuel.record(answer.fuel);
+        let _ = self.decision_ns.record(answer.wall_ns);
         if let Some(log) = &mut self.log {
             let plan = answer.plan.clone();
-            log.push(LoggedDecision { worker, revision, plan });
+            log.push(LoggedDecision {
+                worker,
+                revision,
+                plan,
+            });
         }
     }
 
@@ -150,7 +155,10 @@ impl Recorder {
     }
 
     fn record_unfinished(&mut self, job: u64, now_ns: u64, ending: Ending) {
-        let Some(note) = usize::try_from(job).ok().and_then(|job| self.arrivals.get(job)) else {
+        let Some(note) = usize::try_from(job)
+            .ok()
+            .and_then(|job| self.arrivals.get(job))
+        else {
             return;
         };
         self.requests.push(RequestOutcome {
@@ -201,7 +209,11 @@ impl Recorder {
         for request in &self.requests {
             seen[request.id as usize] = true;
         }
-        let lost: Vec<u64> = (0u64..).zip(seen).filter(|(_, s)| !s).map(|(id, _)| id).collect();
+        let lost: Vec<u64> = (0u64..)
+            .zip(seen)
+            .filter(|(_, s)| !s)
+            .map(|(id, _)| id)
+            .collect();
         for id in lost {
             self.record_unfinished(id, self.last_finish_ns, Ending::Lost);
         }
@@ -211,7 +223,11 @@ impl Recorder {
 /// Copies the core's counters.
 fn count(summary: &mut RunSummary, stats: &Stats) {
     let named = |pairs: Vec<(&str, u64)>| -> BTreeMap<String, u64> {
-        pairs.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
+        pairs
+            .into_iter()
+            .filter(|(_, n)| *n > 0)
+            .map(|(name, n)| (name.to_owned(), n))
+            .collect()
     };
     let fallbacks: u64 = stats.fallbacks.iter().sum();
     summary.iterations = stats.iterations;
@@ -228,7 +244,11 @@ fn count(summary: &mut RunSummary, stats: &Stats) {
     let modes = ["pause", "swap", "recompute"];
     let evicted = ["-", "evict-paused-swap", "evict-paused-recompute"];
     let preempted = modes.into_iter().zip(stats.preemptions);
-    summary.preemptions = named(preempted.chain(evicted.into_iter().zip(stats.evictions)).collect());
+    summary.preemptions = named(
+        preempted
+            .chain(evicted.into_iter().zip(stats.evictions))
+            .collect(),
+    );
     summary.recomputed_tokens = stats.recomputed_tokens;
     summary.swapped_blocks = stats.swapped_blocks;
     summary.predictions = stats.predictions;

@@ -20,6 +20,10 @@ impl Decider for ArrivalOrder {
     }
 
     fn decide(&mut self, _: &Snapshot<'_>) -> Answer {
-        Answer { plan: Ok(Plan::default()), fuel: 0, wall_ns: 0 }
+        Answer {
+            plan: Ok(Plan::default()),
+            fuel: 0,
+            wall_ns: 0,
+        }
     }
 }

@@ -13,7 +13,13 @@ fn load(kind: &str, path: &str, overrides: &Overrides) -> Workload {
 }
 
 fn run(options: &Options, workload: &Workload) -> RunOutcome {
-    simulate(options, &workload.arrivals, &mut ArrivalOrder, &mut NoPrediction).unwrap()
+    simulate(
+        options,
+        &workload.arrivals,
+        &mut ArrivalOrder,
+        &mut NoPrediction,
+    )
+    .unwrap()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -29,26 +35,38 @@ fn percentile(mut values: Vec<f64>, q: f64) -> f64 {
 #[track_caller]
 fn assert_within(what: &str, ours: f64, theirs: f64, share: f64) {
     let off = (ours - theirs).abs() / theirs;
-    assert!(off <= share, "{what}: {ours:.5} against {theirs:.5}, off by {:.3} %", off * 100.0);
+    assert!(
+        off <= share,
+        "{what}: {ours:.5} against {theirs:.5}, off by {:.3} %",
+        off * 100.0
+    );
 }
 
 #[test]
 fn arrival_order_reproduces_aisimulate() {
-    let overrides = Overrides { rate_rps: Some(15.0), ..Overrides::default() };
+    let overrides = Overrides {
+        rate_rps: Some(15.0),
+        ..Overrides::default()
+    };
     let workload = load("lengths", "traces/sharegpt_like_10000.csv", &overrides);
     let profile = Profile::resolve("sim:aisimulate-polynomial").unwrap();
-    let options =
-        Options { window_tokens: 1, repredict_tokens: 0, ..Options::new(profile) };
+    let options = Options {
+        window_tokens: 1,
+        repredict_tokens: 0,
+        ..Options::new(profile)
+    };
     let outcome = run(&options, &workload);
     let ms = |ns: u64| ns as f64 / 1e6;
     let requests = &outcome.requests;
     let ttft = mean(requests.iter().map(|r| ms(r.first_token_ns - r.arrival_ns)));
     let e2e = mean(requests.iter().map(|r| ms(r.finish_ns - r.arrival_ns)));
     let many = requests.iter().filter(|r| r.output_tokens > 1);
-    let tpot = mean(many.map(|r| {
-        ms(r.finish_ns - r.first_token_ns) / f64::from(r.output_tokens - 1)
-    }));
-    let e2es = requests.iter().map(|r| ms(r.finish_ns - r.arrival_ns)).collect();
+    let tpot =
+        mean(many.map(|r| ms(r.finish_ns - r.first_token_ns) / f64::from(r.output_tokens - 1)));
+    let e2es = requests
+        .iter()
+        .map(|r| ms(r.finish_ns - r.arrival_ns))
+        .collect();
     // The figures of aisimulate-core 0.13.0, in all digits that it prints.
     assert_within("TTFT", ttft, 43.61896, 1e-6);
     assert_within("TPOT", tpot, 17.46804, 1e-6);
@@ -57,18 +75,28 @@ fn arrival_order_reproduces_aisimulate() {
 }
 
 fn vidur(bundle: &str, options: &Options) {
-    let workload =
-        load("vidur", &format!("vidur-replay/{bundle}/workload.csv"), &Overrides::default());
+    let workload = load(
+        "vidur",
+        &format!("vidur-replay/{bundle}/workload.csv"),
+        &Overrides::default(),
+    );
     let outcome = run(options, &workload);
     let text = std::fs::read_to_string(data(&format!("vidur-replay/{bundle}/request_metrics.csv")));
     let text = text.unwrap();
     let mut lines = text.lines();
     let header: Vec<_> = lines.next().unwrap().split(',').collect();
-    let column = header.iter().position(|name| *name == "request_e2e_time").unwrap();
-    let theirs: Vec<f64> =
-        lines.map(|line| line.split(',').nth(column).unwrap().parse().unwrap()).collect();
-    let ours: Vec<f64> =
-        outcome.requests.iter().map(|r| (r.finish_ns - r.arrival_ns) as f64 / 1e9).collect();
+    let column = header
+        .iter()
+        .position(|name| *name == "request_e2e_time")
+        .unwrap();
+    let theirs: Vec<f64> = lines
+        .map(|line| line.split(',').nth(column).unwrap().parse().unwrap())
+        .collect();
+    let ours: Vec<f64> = outcome
+        .requests
+        .iter()
+        .map(|r| (r.finish_ns - r.arrival_ns) as f64 / 1e9)
+        .collect();
     assert_eq!(ours.len(), theirs.len());
     let (a, b) = (mean(ours.iter().copied()), mean(theirs.iter().copied()));
     let (c, d) = (percentile(ours, 0.99), percentile(theirs, 0.99));
@@ -79,7 +107,11 @@ fn vidur(bundle: &str, options: &Options) {
 fn vidur_options() -> Options {
     let mut profile = Profile::resolve("sim:vidur-llama2-7b-a100").unwrap();
     profile.max_num_seqs = 64;
-    Options { window_tokens: 1, repredict_tokens: 0, ..Options::new(profile) }
+    Options {
+        window_tokens: 1,
+        repredict_tokens: 0,
+        ..Options::new(profile)
+    }
 }
 
 #[test]

@@ -105,7 +105,10 @@ impl Compare {
         for given in &self.policies {
             let mut contestant = Contestant::load(&runtime, given)?;
             // The same policy under another configuration is another contestant.
-            if contestants.iter().any(|other| other.name == contestant.name) {
+            if contestants
+                .iter()
+                .any(|other| other.name == contestant.name)
+            {
                 contestant.name.clone_from(given);
             }
             contestants.push(contestant);
@@ -120,7 +123,10 @@ impl Compare {
                 ..shortest
             });
         }
-        if !contestants.iter().any(|contestant| contestant.name == self.baseline) {
+        if !contestants
+            .iter()
+            .any(|contestant| contestant.name == self.baseline)
+        {
             contestants.insert(0, Contestant::load(&runtime, &self.baseline)?);
         }
         Ok(contestants)
@@ -128,7 +134,10 @@ impl Compare {
 
     fn metrics(&self) -> MetricOptions {
         MetricOptions {
-            slo: Slo { ttft_ms: self.slo_ttft_ms, tpot_ms: self.slo_tpot_ms },
+            slo: Slo {
+                ttft_ms: self.slo_ttft_ms,
+                tpot_ms: self.slo_tpot_ms,
+            },
             workers: u32::from(self.worker.workers),
         }
     }
@@ -151,7 +160,12 @@ impl Compare {
                     scaled.overrides.speedup = Some(speedup * multiple);
                 }
             }
-            let rate_rps = scaled.load(0)?.provenance.arrivals.measured_rate_rps.unwrap_or(0.0);
+            let rate_rps = scaled
+                .load(0)?
+                .provenance
+                .arrivals
+                .measured_rate_rps
+                .unwrap_or(0.0);
             let bar = output::bar(&format!("load {multiple}x"));
             let runs = scaled.run(contestants, &|done, total| {
                 bar.set_length(total);
@@ -161,7 +175,11 @@ impl Compare {
             let metrics = self.metrics();
             let results = runs.iter().map(|runs| policy_result(runs, &metrics));
             let results = results.collect::<Result<_, _>>()?;
-            points.push(LoadPoint { label: format!("{multiple}x"), rate_rps, results });
+            points.push(LoadPoint {
+                label: format!("{multiple}x"),
+                rate_rps,
+                results,
+            });
         }
         Ok(points)
     }
@@ -199,11 +217,18 @@ impl Compare {
             notes,
             ..Inputs::default()
         })?;
-        Ok(if self.deterministic { document.deterministic() } else { document })
+        Ok(if self.deterministic {
+            document.deterministic()
+        } else {
+            document
+        })
     }
 
     fn publish(&self, document: &Document, runs: &[Vec<RunOutcome>]) -> Result<()> {
-        let to_stdout = self.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        let to_stdout = self
+            .json
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == "-");
         if !to_stdout {
             output::print(&table::render(document, TableOptions::detect()))?;
         }
@@ -234,10 +259,17 @@ impl Compare {
             eprintln!("elis-bench: {lost} requests were neither completed nor refused");
             return Ok(ExitCode::from(3));
         }
-        let worse = document.paired.iter().filter(|pair| pair.verdict == Verdict::Worse);
+        let worse = document
+            .paired
+            .iter()
+            .filter(|pair| pair.verdict == Verdict::Worse);
         let worse: Vec<_> = worse.map(|pair| pair.policy.as_str()).collect();
         if self.gate && !worse.is_empty() {
-            eprintln!("elis-bench: significantly worse than {}: {}", self.baseline, worse.join(", "));
+            eprintln!(
+                "elis-bench: significantly worse than {}: {}",
+                self.baseline,
+                worse.join(", ")
+            );
             return Ok(ExitCode::from(4));
         }
         Ok(ExitCode::SUCCESS)
@@ -254,8 +286,15 @@ fn faults(runs: &[Vec<RunOutcome>]) -> Vec<String> {
             both.for_each(|(cause, n)| *causes.entry(cause.as_str()).or_default() += n);
         }
         if let (Some(first), false) = (policy.first(), causes.is_empty()) {
-            let list: Vec<_> = causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
-            notes.push(format!("policy {} had faults: {}", first.policy, list.join(", ")));
+            let list: Vec<_> = causes
+                .iter()
+                .map(|(cause, n)| format!("{cause} {n}"))
+                .collect();
+            notes.push(format!(
+                "policy {} had faults: {}",
+                first.policy,
+                list.join(", ")
+            ));
         }
     }
     notes

@@ -58,10 +58,16 @@ impl Workload {
 
 impl Inspect {
     fn run(self) -> Result<ExitCode> {
-        let overrides = Overrides { seed: self.seed, ..Overrides::default() };
+        let overrides = Overrides {
+            seed: self.seed,
+            ..Overrides::default()
+        };
         let stream = WorkloadRef::parse(&self.workload)?.load(&overrides)?;
         let figures = inspect(&stream);
-        let to_stdout = self.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        let to_stdout = self
+            .json
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == "-");
         if !to_stdout {
             output::print(&render(&figures))?;
         }
@@ -86,12 +92,23 @@ impl Inspect {
 
 fn render(figures: &Inspection) -> String {
     let mut text = format!("{}\n", figures.name);
-    let rate = figures.mean_rps.map_or("all at once".into(), |rps| format!("{rps:.4} requests/s"));
-    text += &format!("{} requests in {:.1} s, {rate}\n\n", figures.rows, figures.duration_s);
+    let rate = figures
+        .mean_rps
+        .map_or("all at once".into(), |rps| format!("{rps:.4} requests/s"));
+    text += &format!(
+        "{} requests in {:.1} s, {rate}\n\n",
+        figures.rows, figures.duration_s
+    );
     let mut lengths = table(&["tokens", "mean", "p50", "p95", "p99", "max"]);
     for (name, summary) in [("prompt", &figures.prompt), ("output", &figures.output)] {
         let (mean, p50) = (summary.mean_tokens, summary.p50_tokens);
-        let values = [mean, p50, summary.p95_tokens, summary.p99_tokens, summary.max_tokens];
+        let values = [
+            mean,
+            p50,
+            summary.p95_tokens,
+            summary.p99_tokens,
+            summary.max_tokens,
+        ];
         let cells = values.iter().map(|value| format!("{value:.1}"));
         lengths.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
@@ -146,14 +163,23 @@ fn picture(stream: &Stream, figures: &Inspection) -> Result<String> {
     let seconds: Vec<f64> = arrivals.iter().map(|a| a.arrival_ns as f64 / 1e9).collect();
     let gap_s: Vec<f64> = seconds.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let fits = figures.gaps.as_ref().and_then(|gaps| gaps.fits.as_ref());
-    let gamma = fits.map(|fits| GammaFit { shape: fits.gamma.shape, scale_s: fits.gamma.scale });
+    let gamma = fits.map(|fits| GammaFit {
+        shape: fits.gamma.shape,
+        scale_s: fits.gamma.scale,
+    });
     Ok(inspection::render(&inspection::Inspection {
         name: figures.name.clone(),
         provenance: serde_json::to_value(&stream.provenance)?,
         arrival_s: seconds,
         gap_s,
-        prompt_tokens: arrivals.iter().map(|a| f64::from(a.prompt_tokens)).collect(),
-        output_tokens: arrivals.iter().map(|a| f64::from(a.output_tokens)).collect(),
+        prompt_tokens: arrivals
+            .iter()
+            .map(|a| f64::from(a.prompt_tokens))
+            .collect(),
+        output_tokens: arrivals
+            .iter()
+            .map(|a| f64::from(a.output_tokens))
+            .collect(),
         gamma,
         notes: figures.warnings.clone(),
     })?)

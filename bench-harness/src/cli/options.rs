@@ -40,7 +40,11 @@ impl StreamArgs {
     }
 
     pub(crate) fn overrides(&self) -> Result<Overrides> {
-        let arrivals = self.arrivals.as_deref().map(str::parse::<ArrivalProcess>).transpose()?;
+        let arrivals = self
+            .arrivals
+            .as_deref()
+            .map(str::parse::<ArrivalProcess>)
+            .transpose()?;
         Ok(Overrides {
             rate_rps: self.rate,
             speedup: self.speedup,
@@ -131,7 +135,10 @@ impl WorkerArgs {
             Some(BatchingArg::PrefillFirst) => profile.batching = BatchingKind::PrefillFirst,
             None => {}
         }
-        let failures = self.failures.iter().map(|given| parse_failure(given, self.workers));
+        let failures = self
+            .failures
+            .iter()
+            .map(|given| parse_failure(given, self.workers));
         Ok(Options {
             workers: self.workers,
             boundary: match self.boundary {
@@ -170,10 +177,15 @@ fn parse_cost(given: &str) -> Result<DecisionCost> {
 
 fn parse_failure(given: &str, workers: u16) -> Result<Failure> {
     let wanted = || format!("failure '{given}': give WORKER:AT_S:FOR_S, for example 0:30:10");
-    let [worker, at, down] = given.split(':').collect::<Vec<_>>()[..] else { bail!(wanted()) };
+    let [worker, at, down] = given.split(':').collect::<Vec<_>>()[..] else {
+        bail!(wanted())
+    };
     let worker: u16 = worker.parse().with_context(wanted)?;
     if worker >= workers {
-        bail!("failure '{given}': there are workers 0 to {} (see --workers)", workers - 1);
+        bail!(
+            "failure '{given}': there are workers 0 to {} (see --workers)",
+            workers - 1
+        );
     }
     let seconds = |text: &str| -> Result<u64> {
         let seconds: f64 = text.parse().with_context(wanted)?;
@@ -182,7 +194,11 @@ fn parse_failure(given: &str, workers: u16) -> Result<Failure> {
         }
         Ok((seconds * 1e9) as u64)
     };
-    Ok(Failure { worker, at_ns: seconds(at)?, down_ns: seconds(down)? })
+    Ok(Failure {
+        worker,
+        at_ns: seconds(at)?,
+        down_ns: seconds(down)?,
+    })
 }
 
 /// A runtime for simulations: metered by fuel, so that a run is the same on every machine.
@@ -196,11 +212,23 @@ mod tests {
 
     #[test]
     fn costs_and_failures_are_read_or_explained() {
-        assert_eq!(parse_cost("1.5ms").unwrap(), DecisionCost::Fixed { ns: 1_500_000 });
+        assert_eq!(
+            parse_cost("1.5ms").unwrap(),
+            DecisionCost::Fixed { ns: 1_500_000 }
+        );
         assert!(parse_cost("soon").unwrap_err().to_string().contains("50us"));
-        let failure = Failure { worker: 1, at_ns: 2_500_000_000, down_ns: 10_000_000_000 };
+        let failure = Failure {
+            worker: 1,
+            at_ns: 2_500_000_000,
+            down_ns: 10_000_000_000,
+        };
         assert_eq!(parse_failure("1:2.5:10", 2).unwrap(), failure);
-        assert!(parse_failure("2:0:1", 2).unwrap_err().to_string().contains("0 to 1"));
+        assert!(
+            parse_failure("2:0:1", 2)
+                .unwrap_err()
+                .to_string()
+                .contains("0 to 1")
+        );
         assert!(parse_failure("0:x:1", 2).is_err());
     }
 }

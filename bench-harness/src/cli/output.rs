@@ -10,15 +10,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Writes a file, and the folders above it.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    create(path)?.write_all(text.as_bytes()).with_context(|| at(path))
+    create(path)?
+        .write_all(text.as_bytes())
+        .with_context(|| at(path))
 }
 
 /// Opens a file for writing, and makes the folders above it.
 pub(crate) fn create(path: &Path) -> Result<BufWriter<File>> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         std::fs::create_dir_all(folder).with_context(|| at(folder))?;
     }
-    Ok(BufWriter::new(File::create(path).with_context(|| at(path))?))
+    Ok(BufWriter::new(
+        File::create(path).with_context(|| at(path))?,
+    ))
 }
 
 fn at(path: &Path) -> String {
@@ -28,7 +35,10 @@ fn at(path: &Path) -> String {
 /// Prints to standard output; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+    {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -36,14 +46,20 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Writes a document to a path, or to standard output for `-`.
 pub(crate) fn write_or_print(path: &Path, text: &str) -> Result<()> {
-    if path == Path::new("-") { print(text) } else { write(path, text) }
+    if path == Path::new("-") {
+        print(text)
+    } else {
+        write(path, text)
+    }
 }
 
 /// A progress bar on standard error, hidden where that is no terminal.
 pub(crate) fn bar(what: &str) -> ProgressBar {
     let template = "{msg} {wide_bar} {pos}/{len} runs, {elapsed} ";
     let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style).with_message(what.to_owned())
+    ProgressBar::new(0)
+        .with_style(style)
+        .with_message(what.to_owned())
 }
 
 /// What made a report.

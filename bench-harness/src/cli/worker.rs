@@ -62,7 +62,14 @@ impl Worker {
 fn list() -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["profile", "model", "device", "KV tokens", "one decode", "source"]);
+    table.set_header([
+        "profile",
+        "model",
+        "device",
+        "KV tokens",
+        "one decode",
+        "source",
+    ]);
     for profile in built_in() {
         let kv_tokens = u64::from(profile.gpu_blocks) * u64::from(profile.block_size_tokens);
         let decode_ms = f64::from(profile.cost.hint_us()[0]) / 1e3;
@@ -83,11 +90,18 @@ impl Fit {
         let shown = self.data.display();
         let mut reader =
             csv::Reader::from_path(&self.data).with_context(|| format!("cannot read {shown}"))?;
-        let rows: Vec<Measurement> =
-            reader.deserialize().collect::<Result<_, _>>().with_context(|| format!("{shown}"))?;
+        let rows: Vec<Measurement> = reader
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{shown}"))?;
         let fitted = fit::linear(&rows).with_context(|| format!("{shown}"))?;
         let mut profile = Profile::resolve(&self.base)?;
-        profile.name = self.data.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        profile.name = self
+            .data
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         profile.source = format!(
             "fit to {} measured iterations, MAPE {:.1} %, largest error {:.1} %",
             rows.len(),
