@@ -44,15 +44,16 @@ pub fn list() -> Vec<Named> {
 /// Where names are looked up, first the folder that counts most.
 pub fn folders() -> Vec<PathBuf> {
     let chosen = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
-    // Of target/release/elis it is target/policies; tests lie one folder deeper.
     let executable = std::env::current_exe().unwrap_or_default();
-    let above = |levels: usize| Some(executable.ancestors().nth(levels)?.join("policies"));
+    // Of target/release/elis it is target/policies; tests and benches lie one folder deeper.
+    let deeper = executable
+        .parent()
+        .is_some_and(|dir| dir.ends_with("deps") || dir.ends_with("examples"));
+    let beside = executable.ancestors().nth(if deeper { 3 } else { 2 });
+    let beside = beside.map(|dir| dir.join("policies"));
     let here = PathBuf::from("target/policies");
     let mut folders: Vec<PathBuf> = Vec::new();
-    for folder in [chosen, above(2), above(3), Some(here)]
-        .into_iter()
-        .flatten()
-    {
+    for folder in [chosen, beside, Some(here)].into_iter().flatten() {
         if !folders.contains(&folder) {
             folders.push(folder);
         }

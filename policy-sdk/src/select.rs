@@ -31,18 +31,33 @@ fn key_of(scored: Scored) -> u32 {
     (scored >> 32) as u32
 }
 
-/// Maps a score to an integer with the same order.
+/// Maps a score to an integer with the same order. In integers throughout: the sandbox has to make
+/// every NaN that float arithmetic yields the same, which costs more than the arithmetic.
 fn sort_key(score: f32) -> u32 {
-    // Adding zero turns -0.0 into 0.0.
-    let score = if score.is_nan() {
-        f32::INFINITY
-    } else {
-        score + 0.0
+    const SIGN: u32 = 1 << 31;
+    let infinity = f32::INFINITY.to_bits();
+    let bits = match score.to_bits() {
+        SIGN => 0,
+        bits if bits & !SIGN > infinity => infinity,
+        bits => bits,
     };
-    let bits = score.to_bits();
     // The bits of floats order like integers, except that negative ones run backwards.
-    bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 1 << 31)
+    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | SIGN)
 }
+
+/// The score that has that key.
+fn score_of(key: u32) -> f32 {
+    const SIGN: u32 = 1 << 31;
+    f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
+}
+
+/// Whether a score is certainly worse than the limit; false for a NaN.
+fn above(score: f32, limit: f32) -> bool {
+    score > limit
+}
+
+/// Scores that are looked at together: few enough that most groups have none among the best.
+const CHUNK: usize = 16;
 
 impl Ties<'_> {
     fn rows(&self) -> usize {
@@ -50,10 +65,12 @@ impl Ties<'_> {
     }
 
     fn compare(&self, a: Scored, b: Scored) -> Ordering {
-        key_of(a).cmp(&key_of(b)).then_with(|| {
+        if key_of(a) == key_of(b) {
             let rank = |row: usize| (self.arrival_us[row], self.id[row], row);
             rank(row_of(a)).cmp(&rank(row_of(b)))
-        })
+        } else {
+            a.cmp(&b)
+        }
     }
 
     fn ids(&self, mut rows: Vec<Scored>) -> Vec<u64> {
@@ -63,36 +80,59 @@ impl Ties<'_> {
             .collect()
     }
 
-    /// The ids of the best `count` rows, best first. `score` gives a row's score, or `None` where
-    /// the row is not to be picked at all.
+    /// The ids of the best `count` rows, best first; `scores` has one for each row.
     ///
-    /// The cost is one look at each row and one step for each of the few that are among the best so
-    /// far: about `count * ln(rows / count)` in an arbitrary order.
-    pub fn best(&self, count: usize, score: impl Fn(usize) -> Option<f32>) -> Vec<u64> {
+    /// The cost is one look at each score and one step for each of the few that are among the best
+    /// so far: about `count * ln(rows / count)` in an arbitrary order.
+    pub fn best(&self, count: usize, scores: &[f32]) -> Vec<u64> {
+        self.best_where(count, scores, |_| true)
+    }
+
+    /// The same among the rows that are `eligible`.
+    pub fn best_where(
+        &self,
+        count: usize,
+        scores: &[f32],
+        eligible: impl Fn(usize) -> bool,
+    ) -> Vec<u64> {
+        let rows = self.rows().min(scores.len());
         if count == 0 {
             return Vec::new();
         }
-        let room = count.saturating_mul(2).max(32).min(self.rows());
+        // With room for all rows it never fills up; otherwise it holds more than `count` when full.
+        let room = count.saturating_mul(2).max(32).min(rows);
         let mut kept: Vec<Scored> = Vec::with_capacity(room);
-        // The worst of the best `count` so far, once there are that many.
-        let mut worst = Scored::MAX;
-        for row in 0..self.rows() {
-            let Some(score) = score(row) else { continue };
-            let key = sort_key(score);
-            if key > key_of(worst) {
+        // The worst of the best `count` so far, once there are that many; and its score, at which
+        // most rows are turned away. A NaN is not above it and takes the exact way.
+        let mut worst = None;
+        let mut limit = f32::INFINITY;
+        for (chunk, first) in scores[..rows].chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+            // No early end: this way it becomes a few vector instructions.
+            let mut hit = false;
+            for &score in chunk {
+                hit |= !above(score, limit);
+            }
+            if !hit {
                 continue;
             }
-            let scored = pack(key, row);
-            if worst != Scored::MAX && self.compare(scored, worst).is_gt() {
-                continue;
-            }
-            if kept.len() >= count && kept.len() == kept.capacity() {
-                worst = self.keep_best(&mut kept, count);
-                if self.compare(scored, worst).is_gt() {
+            for (&score, row) in chunk.iter().zip(first..) {
+                if above(score, limit) || !eligible(row) {
                     continue;
                 }
+                let scored = pack(sort_key(score), row);
+                if worst.is_some_and(|worst| self.compare(scored, worst).is_gt()) {
+                    continue;
+                }
+                if kept.len() == room {
+                    let last = self.keep_best(&mut kept, count);
+                    worst = Some(last);
+                    limit = score_of(key_of(last));
+                    if self.compare(scored, last).is_gt() {
+                        continue;
+                    }
+                }
+                kept.push(scored);
             }
-            kept.push(scored);
         }
         if kept.len() > count {
             self.keep_best(&mut kept, count);
@@ -108,9 +148,9 @@ impl Ties<'_> {
         worst
     }
 
-    /// The ids of all rows that have a score, best first.
-    pub fn order_all(&self, score: impl Fn(usize) -> Option<f32>) -> Vec<u64> {
-        self.best(self.rows(), score)
+    /// The ids of all rows, best first.
+    pub fn order_all(&self, scores: &[f32]) -> Vec<u64> {
+        self.best(self.rows(), scores)
     }
 }
 
@@ -150,11 +190,12 @@ mod tests {
     fn pick(count: usize, rows: &[(Option<f32>, u64, u64)]) -> Vec<u64> {
         let arrival_us: Vec<u64> = rows.iter().map(|row| row.1).collect();
         let id: Vec<u64> = rows.iter().map(|row| row.2).collect();
+        let scores: Vec<f32> = rows.iter().map(|row| row.0.unwrap_or(0.0)).collect();
         let ties = Ties {
             arrival_us: &arrival_us,
             id: &id,
         };
-        ties.best(count, |row| rows[row].0)
+        ties.best_where(count, &scores, |row| rows[row].0.is_some())
     }
 
     proptest! {

@@ -109,6 +109,22 @@ pub(crate) fn build(root: &Path, jobs: &[Job]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Flags of rustc for policies.
+fn flags(root: &Path) -> Vec<String> {
+    // Scoring a queue is what a policy does, and it vectorises.
+    let mut flags = vec!["-Ctarget-feature=+simd128".to_owned()];
+    // Panic messages name source files. Without the folders of this machine the same source gives
+    // the same bytes, and therefore the same digest, on every one.
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    if let Some(home) = cargo_home {
+        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
+    }
+    flags.push(format!("--remap-path-prefix={}=elis", root.display()));
+    flags
+}
+
 #[expect(clippy::print_stdout, reason = "the report of the command")]
 fn report(built: &Built) {
     let note = if built.unchanged { " (unchanged)" } else { "" };

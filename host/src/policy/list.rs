@@ -1,6 +1,5 @@
 //! `elis policy list`: the policies that can be given by name.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use elis_policy_runtime::{Options, Runtime, resolve};
@@ -83,8 +82,7 @@ fn text(rows: &[Row]) -> String {
             .as_deref()
             .or(row.error.as_deref())
             .unwrap_or("");
-        // Writing to a string cannot fail.
-        drop(writeln!(out, "{:<10} {version:<8} {note}", row.name));
+        out.push_str(&format!("{:<10} {version:<8} {note}\n", row.name));
     }
     out
 }

@@ -1,7 +1,5 @@
 //! What `elis policy check` found, as JSON and as text.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 /// Everything that was found out about a policy.
@@ -82,15 +80,10 @@ impl Report {
                 if self.preemptive { "yes" } else { "no" }.to_owned(),
             ),
         ];
-        // Writing to a string cannot fail.
         for (label, value) in lines {
-            drop(writeln!(out, "{label:<9} {value}"));
+            out.push_str(&format!("{label:<9} {value}\n"));
         }
-        drop(writeln!(
-            out,
-            "\n{:>7} {:>12} {:>10} {:>6}",
-            "jobs", "fuel", "time", "run"
-        ));
+        out.push_str("\n   jobs         fuel       time    run\n");
         for trial in &self.trials {
             let Trial {
                 jobs,
@@ -98,9 +91,8 @@ impl Report {
                 median_us,
                 run,
             } = trial;
-            drop(writeln!(
-                out,
-                "{jobs:>7} {fuel:>12} {median_us:>7.1} us {run:>6}"
+            out.push_str(&format!(
+                "{jobs:>7} {fuel:>12} {median_us:>7.1} us {run:>6}\n"
             ));
         }
         if self.problems.is_empty() {
@@ -108,7 +100,7 @@ impl Report {
         } else {
             out.push_str("\nNOT fit to run:\n");
             for problem in &self.problems {
-                drop(writeln!(out, "- {problem}"));
+                out.push_str(&format!("- {problem}\n"));
             }
         }
         out

@@ -37,16 +37,18 @@ impl Policy for Fcfs {
             id: jobs.id,
         };
         // Those with a slot stand first: an earlier arrival that lost its slot, or was moved here,
-        // must not take one away. Within both groups the tie-break is the rule.
-        let group = |row: usize| {
+        // must not take one away. Arrivals that a float cannot tell apart are ties, and those are
+        // broken by arrival.
+        let score = |row: usize| {
             if state::has_slot(jobs.state[row]) {
-                0.0
+                f32::NEG_INFINITY
             } else {
-                1.0
+                jobs.arrival_us[row] as f32
             }
         };
+        let scores: Vec<f32> = (0..jobs.len()).map(score).collect();
         Plan {
-            run: ties.best(snapshot.header.plan_max as usize, |row| Some(group(row))),
+            run: ties.best(snapshot.header.plan_max as usize, &scores),
             ..Plan::default()
         }
     }

@@ -39,26 +39,25 @@ impl Default for Isrtf {
 
 impl Isrtf {
     /// The tokens that a job still needs, as far as they count for its place in the queue.
-    fn score(&self, jobs: &Jobs<'_>, row: usize, now_us: u64) -> f32 {
-        // A job inside its window keeps its slot in any case; first in line, it is not counted as
-        // one that the others have to push out.
-        if jobs.flags[row] & flags::LOCKED != 0 {
-            return f32::NEG_INFINITY;
-        }
+    fn score(self, jobs: &Jobs<'_>, row: usize, now_us: u64) -> f32 {
         let mut remaining = jobs.remaining_tokens[row];
         if self.count_down {
             let since = jobs.generated_tokens[row].saturating_sub(jobs.predicted_at_tokens[row]);
-            // Not `max`, which would turn a missing prediction into none remaining.
             remaining -= since as f32;
-            if remaining < 0.0 {
-                remaining = 0.0;
-            }
+            // Not `max`, which would turn a missing prediction into none remaining.
+            remaining = if remaining < 0.0 { 0.0 } else { remaining };
         }
         if self.ageing_tokens_per_s > 0.0 {
             let age_s = now_us.saturating_sub(jobs.arrival_us[row]) as f32 / 1e6;
             remaining -= self.ageing_tokens_per_s * age_s;
         }
-        remaining
+        // A job inside its window keeps its slot in any case; first in line, it is not counted as
+        // one that the others have to push out.
+        if jobs.flags[row] & flags::LOCKED != 0 {
+            f32::NEG_INFINITY
+        } else {
+            remaining
+        }
     }
 }
 
@@ -89,6 +88,7 @@ impl Policy for Isrtf {
 
     fn decide(&mut self, snapshot: &Snapshot<'_>) -> Plan {
         let header = snapshot.header;
+        let rule = *self;
         let jobs = Jobs::of(snapshot);
         let ties = Ties {
             arrival_us: jobs.arrival_us,
@@ -98,12 +98,13 @@ impl Policy for Isrtf {
             .max_num_seqs
             .saturating_add(LOOKAHEAD)
             .min(header.plan_max);
+        let scores: Vec<f32> = (0..jobs.len())
+            .map(|row| rule.score(&jobs, row, header.now_us))
+            .collect();
         Plan {
             // Victims need no list of their own: the host takes them from the end of this one, and
             // there stands the job with the most remaining.
-            run: ties.best(count as usize, |row| {
-                Some(self.score(&jobs, row, header.now_us))
-            }),
+            run: ties.best(count as usize, &scores),
             ..Plan::default()
         }
     }

@@ -36,15 +36,14 @@ impl Policy for Sjf {
             arrival_us: jobs.arrival_us,
             id: jobs.id,
         };
-        let length_if = |row: usize, wanted: bool| {
-            (state::has_slot(jobs.state[row]) == wanted).then(|| jobs.total_tokens[row])
-        };
+        let has_slot = |row: usize| state::has_slot(jobs.state[row]);
         let room = snapshot.header.plan_max as usize;
-        let mut run = ties.best(room, |row| length_if(row, true));
+        let mut run = ties.best_where(room, jobs.total_tokens, has_slot);
         // When memory runs out the longest goes first, as the reverse order of `run` already says;
         // naming those with a slot keeps a waiting job from being named before them.
         let victims = run.iter().rev().copied().collect();
-        run.extend(ties.best(room - run.len(), |row| length_if(row, false)));
+        let rest = room - run.len();
+        run.extend(ties.best_where(rest, jobs.total_tokens, |row| !has_slot(row)));
         Plan {
             run,
             victims,
