@@ -3,5 +3,6 @@
 
 pub mod experiment;
 pub mod metrics;
+pub mod paper;
 pub mod report;
 pub mod stats;

@@ -1,6 +1,12 @@
 //! The chores of the repository as one command: `cargo xtask --help`.
 
+mod bench;
+mod demo;
+mod interpreted;
+mod models;
 mod policies;
+mod test;
+mod traces;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -18,13 +24,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Install what is missing, build, and compare the built-in policies on the industrial stream
+    Demo(demo::Demo),
+    /// Install what is missing and pass everything that must hold; CI calls this
+    Test,
     /// Build every policy under policies/ into a component in target/policies
     Policies,
+    /// Build the policies in Python and JavaScript, where their tools can be had
+    Interpreted,
+    /// Bring the small real models into models/
+    Models,
+    /// Run the criterion benches and keep a dated result
+    Bench,
+    /// Compare the built-in policies on every real trace and keep a dated result
+    Traces(traces::Traces),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Test => test::run(),
         Command::Policies => policies::run(),
+        Command::Interpreted => interpreted::run(),
+        Command::Models => models::run(),
+        Command::Bench => bench::run(),
+        Command::Traces(traces) => traces::run(&traces),
     }
 }
 

@@ -32,3 +32,53 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     ensure!(status.success(), "{line} ended with {status}");
     Ok(())
 }
+
+/// The `elis-bench` command that `demo` has built.
+pub(crate) fn bench(root: &Path) -> Command {
+    let mut command = Command::new(target_dir(root).join("release/elis-bench"));
+    command.current_dir(root);
+    command
+}
+
+/// Installs a compilation target unless it is there.
+pub(crate) fn add_target(target: &str) -> anyhow::Result<()> {
+    run(Command::new("rustup").args(["--quiet", "target", "add", target]))
+}
+
+/// What a command prints, without the line's end; nothing if it fails.
+fn said(command: &mut Command) -> Option<String> {
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// The commit that is checked out, if this is a checkout.
+pub(crate) fn commit(root: &Path) -> Option<String> {
+    said(
+        Command::new("git")
+            .args(["rev-parse", "--short=12", "HEAD"])
+            .current_dir(root),
+    )
+}
+
+/// Today in UTC, as `2026-01-31`.
+pub(crate) fn today() -> anyhow::Result<String> {
+    said(Command::new("date").args(["--utc", "+%F"])).context("the `date` command gave no date")
+}
+
+/// Date, machine, compiler and commit of a kept result.
+pub(crate) fn stamp(root: &Path) -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown CPU", |(_, name)| name.trim());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rustc = said(Command::new("rustc").arg("--version")).unwrap_or_default();
+    let commit = commit(root).unwrap_or_else(|| "no commit".into());
+    let date = today().unwrap_or_default();
+    format!("{date}, {cores} cores of {model}, {rustc}, commit {commit}.")
+}

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use comfy_table::{CellAlignment, Table, presets};
 use elis_bench_harness::report::inspection::{self, GammaFit};
 use elis_workloads::{Inspection, Overrides, Workload as Stream, WorkloadRef, inspect};
 use serde_json::json;
@@ -99,7 +98,7 @@ fn render(figures: &Inspection) -> String {
         "{} requests in {:.1} s, {rate}\n\n",
         figures.rows, figures.duration_s
     );
-    let mut lengths = table(&["tokens", "mean", "p50", "p95", "p99", "max"]);
+    let mut lengths = output::table(&["tokens", "mean", "p50", "p95", "p99", "max"]);
     for (name, summary) in [("prompt", &figures.prompt), ("output", &figures.output)] {
         let (mean, p50) = (summary.mean_tokens, summary.p50_tokens);
         let values = [
@@ -127,7 +126,8 @@ fn render(figures: &Inspection) -> String {
         }
         text.push_str("\n\n");
         if let Some(fits) = &gaps.fits {
-            let mut rows = table(&["law of the gaps", "shape", "scale s", "gain nats/gap", "KS"]);
+            let mut rows =
+                output::table(&["law of the gaps", "shape", "scale s", "gain nats/gap", "KS"]);
             let named = [
                 ("gamma", &fits.gamma),
                 ("exponential", &fits.exponential),
@@ -146,16 +146,6 @@ fn render(figures: &Inspection) -> String {
         text += &format!("\nbeware: {warning}\n");
     }
     text
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn picture(stream: &Stream, figures: &Inspection) -> Result<String> {

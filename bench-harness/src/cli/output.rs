@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use elis_bench_harness::report::Generated;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -60,6 +61,17 @@ pub(crate) fn bar(what: &str) -> ProgressBar {
     ProgressBar::new(0)
         .with_style(style)
         .with_message(what.to_owned())
+}
+
+/// An empty table: names on the left, figures on the right.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// What made a report.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use elis_sim::Profile;
 use elis_sim::fit::{self, Measurement};
 use elis_sim::profile::built_in;
@@ -60,25 +59,24 @@ impl Worker {
 }
 
 fn list() -> Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let header = [
         "profile",
-        "model",
-        "device",
         "KV tokens",
         "one decode",
+        "model",
+        "device",
         "source",
-    ]);
+    ];
+    let mut table = output::table(&header);
     for profile in built_in() {
         let kv_tokens = u64::from(profile.gpu_blocks) * u64::from(profile.block_size_tokens);
         let decode_ms = f64::from(profile.cost.hint_us()[0]) / 1e3;
         table.add_row([
             format!("sim:{}", profile.name),
-            profile.model,
-            profile.gpu,
             kv_tokens.to_string(),
             format!("{decode_ms:.2} ms"),
+            profile.model,
+            profile.gpu,
             profile.source,
         ]);
     }

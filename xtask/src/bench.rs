@@ -1,0 +1,79 @@
+//! `cargo xtask bench`: runs the criterion benches and keeps a dated result.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::{policies, workspace};
+
+/// Runs all benches and writes `bench-harness/results/DATE-benches.md`.
+pub(crate) fn run() -> anyhow::Result<()> {
+    policies::run()?;
+    let root = workspace::root();
+    workspace::run(workspace::cargo(&root).args(["bench", "--package", "elis-bench-harness"]))?;
+    let folder = workspace::target_dir(&root).join("criterion");
+    let mut rows = Vec::new();
+    collect(&folder, &folder, &mut rows)?;
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut text = format!(
+        "# Benches\n\n{}\n\n`cargo xtask bench`; medians of criterion, with the 95 % interval.\n\n\
+         | bench | median | low | high |\n|---|--:|--:|--:|\n",
+        workspace::stamp(&root)
+    );
+    for (name, [median, low, high]) in &rows {
+        let (median, low, high) = (shown(*median), shown(*low), shown(*high));
+        writeln!(text, "| {name} | {median} | {low} | {high} |")?;
+    }
+    let path = root.join(format!(
+        "bench-harness/results/{}-benches.md",
+        workspace::today()?
+    ));
+    fs::create_dir_all(path.parent().unwrap_or(&root))?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Finds criterion's estimates below a folder.
+fn collect(top: &Path, folder: &Path, rows: &mut Vec<(String, [f64; 3])>) -> anyhow::Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path: PathBuf = entry?.path();
+        let estimates = path.join("new/estimates.json");
+        if estimates.is_file() {
+            let name = path
+                .strip_prefix(top)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(estimates)?)?;
+            let median = &json["median"];
+            let interval = &median["confidence_interval"];
+            let figures = [
+                &median["point_estimate"],
+                &interval["lower_bound"],
+                &interval["upper_bound"],
+            ];
+            rows.push((
+                name,
+                figures.map(|value| value.as_f64().unwrap_or(f64::NAN)),
+            ));
+        } else if path.is_dir() {
+            collect(top, &path, rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds as a person reads them.
+fn shown(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{:.3} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{:.2} us", ns / 1e3),
+        ns => format!("{ns:.1} ns"),
+    }
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask demo`: the main job on the embedded default, from nothing to a report.
+
+use clap::Args;
+
+use crate::{policies, workspace};
+
+/// Options of the demo.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Seeds of the stream; ten give an interval that can be trusted
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+}
+
+/// Installs what is missing, builds, and compares the built-in policies on the industrial stream.
+pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
+    policies::run()?;
+    let root = workspace::root();
+    build_bench()?;
+    let out = root.join("results/demo");
+    workspace::run(
+        workspace::bench(&root)
+            .args([
+                "compare",
+                "--workload",
+                "industrial",
+                "--max-num-seqs",
+                "16",
+            ])
+            .args(["--policy", "fcfs", "--policy", "sjf", "--policy", "isrtf"])
+            .args([
+                "--predictor",
+                "elis-paper",
+                "--worker",
+                "sim:llama2-13b-a100",
+            ])
+            .args(["--loads", "0.5,0.8,1,1.2"])
+            .args(["--seeds", &demo.seeds.to_string(), "--out"])
+            .arg(out),
+    )
+}
+
+/// Builds the `elis-bench` command, optimised.
+pub(crate) fn build_bench() -> anyhow::Result<()> {
+    let root = workspace::root();
+    let mut build = workspace::cargo(&root);
+    // Where there is a history, reports name the commit that they were made with.
+    if let Some(commit) = workspace::commit(&root) {
+        build.env("ELIS_COMMIT", commit);
+    }
+    workspace::run(build.args(["build", "--release", "--package", "elis-bench-harness"]))
+}
