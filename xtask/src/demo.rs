@@ -17,7 +17,6 @@ pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
     policies::run()?;
     let root = workspace::root();
     build_bench()?;
-    let out = root.join("results/demo");
     workspace::run(
         workspace::bench(&root)
             .args([
@@ -35,8 +34,7 @@ pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
                 "sim:llama2-13b-a100",
             ])
             .args(["--loads", "0.5,0.8,1,1.2"])
-            .args(["--seeds", &demo.seeds.to_string(), "--out"])
-            .arg(out),
+            .args(["--seeds", &demo.seeds.to_string(), "--out", "results/demo"]),
     )
 }
 

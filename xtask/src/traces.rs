@@ -32,7 +32,14 @@ const REPLAYS: [Replay; 6] = [
     Replay {
         name: "azure-conv",
         workload: "azure:AzureLLMInferenceTrace_conv.csv",
-        options: &["--worker", "sim:llama3.1-8b-a100", "--max-num-seqs", "64"],
+        options: &[
+            "--worker",
+            "sim:llama3.1-8b-a100",
+            "--max-num-seqs",
+            "64",
+            "--speedup",
+            "1.25",
+        ],
     },
     Replay {
         name: "azure-code",

@@ -27,16 +27,19 @@ pub struct Bounds {
 pub struct GapClosed {
     /// The policy.
     pub policy: String,
-    /// Its `ratio_of_sums` over that of the bound; null where the bound gains nothing.
+    /// Its `ratio_of_sums` over that of the bound; null where the bound gains less than 1 %.
     pub share: Option<f64>,
 }
+
+/// A gap below this share of the baseline is no scale: what closes it would be noise over noise.
+const GAP_MIN: f64 = 0.01;
 
 /// Reads the shares off the paired comparisons; none if `bound` is not among them.
 pub fn bounds(paired: &[PairedResult], bound: &str) -> Option<Bounds> {
     let top = paired.iter().find(|p| p.policy == bound)?;
     let whole = top.jct_reduction.ratio_of_sums;
     let share = |p: &PairedResult| {
-        let whole = whole.filter(|w| *w > 0.0)?;
+        let whole = whole.filter(|w| *w >= GAP_MIN)?;
         Some(p.jct_reduction.ratio_of_sums? / whole)
     };
     let others = paired.iter().filter(|p| p.policy != bound);
