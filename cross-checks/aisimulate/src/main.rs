@@ -96,10 +96,7 @@ fn main() -> Result<()> {
     let mut rows = vec![replay::run(&requests, engine)?];
     // These are worth a row only as long as memory suffices: they know no preemption.
     let resimulated = [
-        (
-            "re-simulated, cut mean",
-            resimulate::Prefill::CutMean,
-        ),
+        ("re-simulated, cut mean", resimulate::Prefill::CutMean),
         (
             "re-simulated, sum",
             resimulate::Prefill::Sum { extra_tokens: 0.0 },
