@@ -135,11 +135,11 @@ fn decide(c: &mut Criterion) {
                     b.iter(|| instance.decide(black_box(snapshot)));
                 });
             }
-            // Crossing alone: the same columns of a queue that asks for no entries.
+            // The crossing and a look at each job, without choosing any.
             let mut instance = instance(LIVE, "isrtf");
             let mut empty = *snapshot;
             empty.header.plan_max = 0;
-            group.bench_function(BenchmarkId::new("boundary", jobs), |b| {
+            group.bench_function(BenchmarkId::new("choose-none", jobs), |b| {
                 b.iter(|| instance.decide(black_box(&empty)));
             });
         });

@@ -1,8 +1,8 @@
 //! Compiled policies on disk, found by the hash of what they were compiled from.
 //!
-//! Compiled code is as powerful as the process that loads it. Therefore the folder must belong to the
-//! user alone, and a file counts only if its seal fits: the hash of its content together with that of
-//! the source and of the engine. A torn, renamed or foreign file is compiled again.
+//! Compiled code is as powerful as the process that loads it. Therefore the folder must belong to
+//! the user alone, and a file counts only if its seal fits: the hash of its content together with
+//! that of the source and of the engine. A torn, renamed or foreign file is compiled again.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -97,8 +97,9 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
 #[expect(unsafe_code, reason = "compiled code can only be loaded on trust")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     // SAFETY: the bytes must come from `Component::serialize`. They lie in a folder that only this
-    // user can write, and their seal says that `Cache::put` wrote them whole for this engine; somebody
-    // who can forge both already runs code as this user. wasmtime checks version and settings itself.
+    // user can write, and their seal says that `Cache::put` wrote them whole for this engine;
+    // somebody who can forge both already runs code as this user. wasmtime checks version and
+    // settings itself.
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 

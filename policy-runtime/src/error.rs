@@ -47,7 +47,8 @@ pub enum LoadError {
     /// A module without the description of a component.
     #[error(
         "this is a core module that does not say which contract it follows; write it with \
-         elis-policy-sdk and `export_policy!`, or make it a component with `wasm-tools component new`"
+         elis-policy-sdk and `export_policy!`, or make it a component with \
+         `wasm-tools component new`"
     )]
     NotAPolicy,
     /// It wants something from the host.
@@ -62,7 +63,8 @@ pub enum LoadError {
     ),
     /// It exports another contract, or another version of this one.
     #[error(
-        "this host speaks {expected}, the component exports {}; build it with this host's policy.wit",
+        "this host speaks {expected}, the component exports {}; \
+         build it with this host's policy.wit",
         if .found.is_empty() { "nothing".to_owned() } else { .found.join(", ") }
     )]
     Contract {

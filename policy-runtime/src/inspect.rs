@@ -14,8 +14,8 @@ const PACKAGE: &str = "elis:policy";
 pub enum Kind {
     /// A component with typed exports.
     Component,
-    /// A core module with the description of its component inside, as cargo builds it; the host makes
-    /// the component.
+    /// A core module with the description of its component inside, as cargo builds it; the host
+    /// makes the component.
     CoreModule,
     /// A component that exports the packed interface for interpreted languages.
     Packed,

@@ -9,8 +9,8 @@ pub const FOLDER_VARIABLE: &str = "ELIS_POLICIES";
 /// No policy of that name.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "there is no policy {name:?}: looked in {looked}; {found}; build them with `cargo xtask policies`, \
-     or give the path of a .wasm file"
+    "there is no policy {name:?}: looked in {looked}; {found}; build them with \
+     `cargo xtask policies`, or give the path of a .wasm file"
 )]
 pub struct NotFound {
     name: String,

@@ -1,8 +1,8 @@
 //! The place of the live policy: what happens to it, and instead of it, when it fails.
 //!
 //! The ladder: no plan for this decision (the scheduler falls back to arrival order); a fresh
-//! instance for the next one; a strike; after a few strikes a quarantine, in which the policy is not
-//! asked, twice as long each time.
+//! instance for the next one; a strike; after a few strikes a quarantine, in which the policy is
+//! not asked, twice as long each time.
 
 use std::time::Duration;
 
@@ -199,7 +199,8 @@ impl PolicySlot {
 
     fn fail(&mut self, now: u64, exit: PolicyExit, detail: Option<&str>) {
         self.counters.count(exit, detail);
-        // A trapped store cannot be entered again, and what a policy in error remembers is worthless.
+        // A trapped store cannot be entered again, and what a policy in error remembers is
+        // worthless.
         self.instance = None;
         self.forget(now);
         self.strikes.push(now);

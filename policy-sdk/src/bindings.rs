@@ -16,6 +16,18 @@ wit_bindgen::generate!({
 
 use exports::elis::policy::scheduling::{Preemption, Triggers};
 
+impl Triggers {
+    /// Every trigger.
+    pub fn all() -> Self {
+        Self::ARRIVAL
+            | Self::FINISH
+            | Self::WINDOW_END
+            | Self::PREDICTION
+            | Self::MEMORY_PRESSURE
+            | Self::TIMER
+    }
+}
+
 impl Default for Triggers {
     fn default() -> Self {
         Self::empty()

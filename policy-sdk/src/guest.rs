@@ -43,20 +43,24 @@ impl<P: Policy> Adapter<P> {
     }
 }
 
-/// Exports a policy type as a component, on WebAssembly only: natively it expands to nothing, so that
-/// a policy is an ordinary library in tests.
+/// Exports a policy type as a component, on WebAssembly only: natively it expands to nothing, so
+/// that a policy is an ordinary library in tests.
 #[macro_export]
 macro_rules! export_policy {
     ($Policy:ident) => {
         #[cfg(target_arch = "wasm32")]
-        #[expect(unsafe_code, reason = "exports of a component are `no_mangle` functions")]
+        #[expect(
+            unsafe_code,
+            reason = "exports of a component are `no_mangle` functions"
+        )]
         mod elis_component {
             use $crate::bindings::exports::elis::policy::scheduling as contract;
 
             type Adapter = $crate::Adapter<super::$Policy>;
 
             std::thread_local! {
-                static POLICY: core::cell::RefCell<super::$Policy> = core::default::Default::default();
+                static POLICY: core::cell::RefCell<super::$Policy> =
+                    core::default::Default::default();
             }
 
             struct Component;

@@ -21,8 +21,8 @@ pub struct Info {
 
 /// A scheduling policy: a rule from what the host can see to what it should do.
 ///
-/// A policy may keep state between decisions, but the host drops it without notice: after a fault it
-/// starts a fresh, configured instance.
+/// A policy may keep state between decisions, but the host drops it without notice: after a fault
+/// it starts a fresh, configured instance.
 pub trait Policy: Default {
     /// Who the policy is and what it needs.
     fn info() -> Info;

@@ -1,8 +1,8 @@
 //! The best few of many rows, in one pass and without sorting the rest.
 //!
-//! Everything here uses one total order: by score, lower first; then by arrival; then by id. It does
-//! not depend on the order of the rows. A score that is NaN counts as plus infinity, and minus zero
-//! equals zero.
+//! Everything here uses one total order: by score, lower first; then by arrival; then by id. It
+//! does not depend on the order of the rows. A score that is NaN counts as plus infinity, and minus
+//! zero equals zero.
 
 use core::cmp::Ordering;
 
@@ -51,6 +51,20 @@ fn score_of(key: u32) -> f32 {
     f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
 }
 
+/// Whether any score of a chunk may be among the best. Four lanes side by side and no early end:
+/// this way it becomes a few vector instructions.
+fn any_within(chunk: &[f32], limit: f32) -> bool {
+    let mut lanes = [0u32; 4];
+    let (groups, rest) = chunk.as_chunks::<4>();
+    for group in groups {
+        for (lane, &score) in lanes.iter_mut().zip(group) {
+            *lane |= u32::from(!above(score, limit));
+        }
+    }
+    let rest = rest.iter().any(|&score| !above(score, limit));
+    rest || lanes != [0; 4]
+}
+
 /// Whether a score is certainly worse than the limit; false for a NaN.
 fn above(score: f32, limit: f32) -> bool {
     score > limit
@@ -73,11 +87,16 @@ impl Ties<'_> {
         }
     }
 
+    /// Sorts and names the rows. Words sort faster than a comparison that might look at the ties,
+    /// so those are put right afterwards, where there are any.
     fn ids(&self, mut rows: Vec<Scored>) -> Vec<u64> {
-        rows.sort_unstable_by(|&a, &b| self.compare(a, b));
-        rows.into_iter()
-            .map(|scored| self.id[row_of(scored)])
-            .collect()
+        rows.sort_unstable();
+        for equal in rows.chunk_by_mut(|&a, &b| key_of(a) == key_of(b)) {
+            if equal.len() > 1 {
+                equal.sort_unstable_by(|&a, &b| self.compare(a, b));
+            }
+        }
+        rows.iter().map(|&scored| self.id[row_of(scored)]).collect()
     }
 
     /// The ids of the best `count` rows, best first; `scores` has one for each row.
@@ -107,12 +126,7 @@ impl Ties<'_> {
         let mut worst = None;
         let mut limit = f32::INFINITY;
         for (chunk, first) in scores[..rows].chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-            // No early end: this way it becomes a few vector instructions.
-            let mut hit = false;
-            for &score in chunk {
-                hit |= !above(score, limit);
-            }
-            if !hit {
+            if !any_within(chunk, limit) {
                 continue;
             }
             for (&score, row) in chunk.iter().zip(first..) {
@@ -140,12 +154,28 @@ impl Ties<'_> {
         self.ids(kept)
     }
 
-    /// Drops all but the best `count` and gives the worst of those; there must be more than `count`.
+    /// Drops all but the best `count` and gives the worst of those; there must be more than
+    /// `count`.
     fn keep_best(&self, kept: &mut Vec<Scored>, count: usize) -> Scored {
-        let (_, &mut worst, _) =
+        let before = kept.len();
+        let (_, &mut last, _) = kept.select_nth_unstable(count - 1);
+        let key = key_of(last);
+        let mut end = count;
+        for at in count..before {
+            if key_of(kept[at]) == key {
+                kept.swap(end, at);
+                end += 1;
+            }
+        }
+        kept.truncate(end);
+        if end > count {
+            // Several are tied for the last places: only the exact comparison can tell who gets
+            // them.
             kept.select_nth_unstable_by(count - 1, |&a, &b| self.compare(a, b));
-        kept.truncate(count);
-        worst
+            kept.truncate(count);
+        }
+        let tied = kept.iter().copied().filter(|&scored| key_of(scored) == key);
+        tied.max_by(|&a, &b| self.compare(a, b)).unwrap_or(last)
     }
 
     /// The ids of all rows, best first.

@@ -17,7 +17,8 @@ use super::synthetic::Queue;
 const SIZES: [usize; 4] = [64, 256, 1_000, 10_000];
 /// Decisions timed for each length, after as many to warm up.
 const REPEATS: usize = 51;
-/// Longest median of a decision that is fit for live service: more would be felt in every iteration.
+/// Longest median of a decision that is fit for live service: more would be felt in every
+/// iteration.
 const MEDIAN_LIMIT: Duration = Duration::from_millis(5);
 /// Where a single decision is cut off; generous, since a busy machine is not the policy's fault.
 const LIVE_BUDGET_MS: u32 = 1_000;

@@ -14,9 +14,9 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Load a policy as the scheduler would and try it on synthetic queues
     ///
-    /// The verdict is the exit code: 0 fit to run, 1 not. A policy is fit if it follows the contract,
-    /// imports nothing, answers every queue within its budget, names only jobs that exist, and decides
-    /// the same whenever the same jobs are there, in whatever order.
+    /// The verdict is the exit code: 0 fit to run, 1 not. A policy is fit if it follows the
+    /// contract, imports nothing, answers every queue within its budget, names only jobs that
+    /// exist, and decides the same whenever the same jobs are there, in whatever order.
     #[command(after_help = "Examples:\n  \
         elis policy check isrtf\n  \
         elis policy check target/policies/isrtf.wasm --config aged.toml\n  \

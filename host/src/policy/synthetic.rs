@@ -109,7 +109,8 @@ fn job(i: u64, running: bool, spread: &mut Spread) -> JobRow {
         0
     };
     let prompt = spread.below(2_000) as u32 + 1;
-    // Several jobs arrive at the same time, and some have no prediction: both must be broken fairly.
+    // Several jobs arrive at the same time, and some have no prediction: both must be broken
+    // fairly.
     let arrival_us = i / 3 * 10_000;
     let predicted = if i % 50 == 49 { f32::NAN } else { total as f32 };
     JobRow {

@@ -148,7 +148,8 @@ fn the_packed_interface_works_too() {
       (memory (export "memory") 1)
       (global $next (mut i32) (i32.const 4096))
       (data (i32.const 256)
-        "{\"name\":\"words\",\"columns\":[\"job-id\"],\"triggers\":[\"timer\"],\"preemptive\":true}")
+        "{\"name\":\"words\",\"columns\":[\"job-id\"],"
+        "\"triggers\":[\"timer\"],\"preemptive\":true}")
       (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
         (local $at i32)
         (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
