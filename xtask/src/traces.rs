@@ -53,7 +53,7 @@ const REPLAYS: [Replay; 6] = [
             "--worker",
             "sim:llama3.1-8b-h100",
             "--workers",
-            "2",
+            "4",
             "--max-num-seqs",
             "64",
         ],
@@ -91,7 +91,7 @@ const REPLAYS: [Replay; 6] = [
             "--max-num-seqs",
             "64",
             "--rate",
-            "2.2",
+            "5",
         ],
     },
 ];
@@ -111,6 +111,7 @@ pub(crate) fn run(traces: &Traces) -> anyhow::Result<()> {
         workspace::today()?
     ));
     fs::create_dir_all(&folder)?;
+    let scratch = "results/traces".to_owned();
     let stamp = workspace::stamp(&root);
     let mut text = format!("# The built-in policies on real traces\n\n{stamp}\n\n");
     text += "`cargo xtask traces`: each trace at full length, predictor `elis-paper`, against FCFS\n\
@@ -145,12 +146,22 @@ pub(crate) fn run(traces: &Traces) -> anyhow::Result<()> {
             String::from_utf8_lossy(&output.stderr)
         );
         println!("{table}");
+        // The records of single requests stay behind: they are large, and the seeds make them again.
+        for (from, ending) in [("report.json", "json"), ("report.html", "html")] {
+            let kept = folder.join(replay.name).with_extension(ending);
+            fs::copy(root.join(&scratch).join(from), &kept)
+                .with_context(|| format!("cannot write {}", kept.display()))?;
+        }
+        // The last line names the scratch file.
+        let tables = table
+            .rsplit_once("report: ")
+            .map_or(&*table, |(tables, _)| tables);
         let options = replay.options.join(" ");
         text += &format!(
             "\n## {}\n\n`{}` {options}\n\n",
             replay.name, replay.workload
         );
-        text += &format!("```text\n{}\n```\n", table.trim_end());
+        text += &format!("```text\n{}\n```\n", tables.trim_end());
     }
     fs::write(folder.join("README.md"), text)?;
     println!("{}", folder.display());
