@@ -37,10 +37,13 @@ impl Worker {
         if self.plan.fresh && ctx.interest.preemptive {
             self.yield_slots(ctx);
         }
+        let may_join = ctx.config.boundary == Boundary::Slot || !self.batch_open;
+        if may_join && ctx.interest.preemptive {
+            self.free_slots(ctx);
+        }
         self.secure_growth(ctx);
         let mut room = self.room();
         self.continue_prefills(&mut room, ctx);
-        let may_join = ctx.config.boundary == Boundary::Slot || !self.batch_open;
         if may_join {
             self.blocked = false;
             self.admit_overdue(&mut room, ctx);
@@ -140,10 +143,6 @@ impl Worker {
     fn admit_overdue(&mut self, room: &mut Room, ctx: &mut Context<'_>) {
         let overdue = core::mem::take(&mut self.overdue);
         for id in overdue {
-            let full = self.queue.running >= room.max_seqs;
-            if full && ctx.interest.preemptive {
-                self.free_slot(ctx);
-            }
             let fits = self.queue.running < room.max_seqs;
             let outcome = if fits {
                 self.admit(id, 0, room, ctx)
@@ -153,6 +152,18 @@ impl Worker {
             if matches!(outcome, Admission::DoesNotFit) {
                 self.overdue.push(id);
             }
+        }
+    }
+
+    /// Makes slots free for the jobs that the starvation guard has put first; before anything is
+    /// handed out, since who leaves takes part neither in the memory nor in the tokens of the step.
+    fn free_slots(&mut self, ctx: &mut Context<'_>) {
+        let mut overdue = core::mem::take(&mut self.overdue);
+        overdue.retain(|&id| self.row(id, ctx.index).is_some());
+        let wanted = self.queue.running + overdue.len();
+        self.overdue = overdue;
+        for _ in self.max_seqs()..wanted {
+            self.free_slot(ctx);
         }
     }
 
@@ -216,7 +227,7 @@ impl Worker {
             return Admission::DoesNotFit;
         }
         let tokens = if decodes {
-            1
+            u32::from(room.tokens > 0)
         } else {
             self.offer_tokens(row, wanted_tokens, room)
         };
