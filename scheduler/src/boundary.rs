@@ -20,6 +20,10 @@ impl Worker {
         }
         self.begin_step();
         self.drop_cancelled(ctx);
+        if self.queue.running == 0 {
+            // A batch whose last jobs were cancelled comes back to nobody, and the next may begin.
+            self.batch_open = false;
+        }
         self.collect_overdue(ctx);
         if self.queue.len() == 0 {
             self.phase = Phase::Idle;
