@@ -337,13 +337,21 @@ impl Scheduler {
         };
         self.with(place.worker, |worker, ctx| {
             let row = place.row as usize;
-            if row < worker.queue.running {
+            let has_slot = row < worker.queue.running;
+            if has_slot && matches!(worker.phase, Phase::Running { .. }) {
                 worker.queue.hidden[row].cancelled = true;
                 worker.nudge(ctx);
-            } else {
-                worker.retire(row, ctx);
-                worker.fired = worker.fired.union(Triggers::FINISH);
-                ctx.outputs.push_back(Output::Cancelled { job });
+                return;
+            }
+            if has_slot {
+                worker.step.removed.push(job);
+            }
+            worker.retire(row, ctx);
+            worker.fired = worker.fired.union(Triggers::FINISH);
+            ctx.outputs.push_back(Output::Cancelled { job });
+            // Nobody else's prediction may be left to wait for.
+            if worker.phase == Phase::AwaitingPredictions && worker.queue.predicting == 0 {
+                worker.decide_or_run(ctx);
             }
         });
     }
@@ -400,6 +408,11 @@ impl Scheduler {
         // The order in which they arrived, not that of the table, decides where they go.
         orphans.sort_unstable_by_key(|(row, _)| row.id);
         for (row, hidden) in orphans {
+            if hidden.cancelled {
+                self.index.remove(row.id);
+                self.outputs.push_back(Output::Cancelled { job: row.id });
+                continue;
+            }
             let target = self.place();
             self.stats.moved += 1;
             self.stats.recomputed_tokens += u64::from(row.computed_tokens);
