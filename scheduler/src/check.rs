@@ -151,11 +151,7 @@ impl Worker {
             match self.row(id, ctx.index) {
                 Some(row) if until > ctx.now => {
                     self.queue.hidden[row].defer_until = until;
-                    let due = self
-                        .timers
-                        .get(Timer::Deferral)
-                        .map_or(until, |at| at.min(until));
-                    self.timers.set(Timer::Deferral, Some(due));
+                    self.note_deferral(until, ctx.now);
                 }
                 Some(_) => {}
                 None => ctx.stats.fault(PlanFault::UnknownJob),

@@ -417,6 +417,7 @@ impl Scheduler {
             self.stats.moved += 1;
             self.stats.recomputed_tokens += u64::from(row.computed_tokens);
             self.with(target, |worker, ctx| {
+                worker.note_deferral(hidden.defer_until, ctx.now);
                 worker.queue.adopt(row, hidden, ctx.index);
                 worker.note_wait(worker.queue.len() - 1, ctx.config.max_wait);
                 worker.fired = worker.fired.union(Triggers::ARRIVAL);

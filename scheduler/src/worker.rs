@@ -13,7 +13,7 @@ use crate::snapshot::Triggers;
 use crate::stats::Stats;
 use crate::step::Step;
 use crate::time::{Span, Time};
-use crate::timer::TimerTable;
+use crate::timer::{Timer, TimerTable};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,20 @@ impl Worker {
     pub(crate) fn note_wait(&mut self, row: usize, max_wait: Span) {
         if max_wait > Span::ZERO {
             let since = self.queue.jobs.queued_since_us[row];
-            self.wait_order.push_back((since, self.queue.jobs.id[row]));
+            // A job of a lost worker has waited longer than some that are here already.
+            let at = self
+                .wait_order
+                .partition_point(|&(other, _)| other <= since);
+            self.wait_order.insert(at, (since, self.queue.jobs.id[row]));
+        }
+    }
+
+    /// Notes that a job is not to be looked at before a time.
+    pub(crate) fn note_deferral(&mut self, until: Time, now: Time) {
+        if until > now {
+            let due = self.timers.get(Timer::Deferral);
+            let due = due.map_or(until, |at| at.min(until));
+            self.timers.set(Timer::Deferral, Some(due));
         }
     }
 
