@@ -61,14 +61,7 @@ const REPLAYS: [Replay; 6] = [
     Replay {
         name: "servegen-m-large",
         workload: "servegen:servegen_m-large_1h_2rps.csv",
-        options: &[
-            "--worker",
-            "sim:llama2-13b-a100",
-            "--max-num-seqs",
-            "16",
-            "--speedup",
-            "2",
-        ],
+        options: &["--worker", "sim:llama2-13b-a100", "--speedup", "2"],
     },
     Replay {
         name: "servegen-m-small",
