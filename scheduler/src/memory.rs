@@ -170,7 +170,10 @@ impl Worker {
         let row = for_id.and_then(|id| self.row(id, ctx.index));
         let behind = row.map_or_else(Standing::default, |row| self.standing(row));
         let keep = for_id.unwrap_or(u64::MAX);
-        if let Some(victim) = self.resident_victim(behind, keep, ctx) {
+        // Where the step would be empty, everybody without a slot gives way, so that it is not.
+        let empty = self.queue.decoding == 0 && self.step.prefill.is_empty();
+        let resident = if empty { Standing::default() } else { behind };
+        if let Some(victim) = self.resident_victim(resident, keep, ctx) {
             self.evict_resident(victim, self.victim_mode(), ctx);
             return true;
         }
