@@ -1,5 +1,7 @@
 //! Who keeps KV memory: growth of running jobs, eviction of paused ones, victims.
 
+use alloc::vec::Vec;
+
 use crate::job::State;
 use crate::message::{Ended, Output, RejectReason};
 use crate::plan::Preemption;
@@ -68,10 +70,14 @@ impl Worker {
         let id = self.queue.jobs.id[row];
         let blocks = core::mem::take(&mut self.queue.jobs.gpu_blocks[row]);
         self.kv.give_gpu(blocks);
+        let stayed_out = withdraw(&mut self.step.swap_in, id);
         if mode == Preemption::Swap && blocks <= self.kv.cpu_free {
             self.kv.take_cpu(blocks);
             self.queue.jobs.cpu_blocks[row] = blocks;
             self.queue.set_absent(row, State::Swapped);
+            if stayed_out {
+                return Preemption::Swap;
+            }
             self.step.swap_out.push(BlockMove { job: id, blocks });
             ctx.stats.swapped_blocks += u64::from(blocks);
             return Preemption::Swap;
@@ -89,10 +95,11 @@ impl Worker {
         self.kv.give_cpu(blocks);
         self.kv.take_gpu(blocks);
         self.queue.jobs.gpu_blocks[row] = blocks;
-        self.step.swap_in.push(BlockMove {
-            job: self.queue.jobs.id[row],
-            blocks,
-        });
+        let id = self.queue.jobs.id[row];
+        if withdraw(&mut self.step.swap_out, id) {
+            return;
+        }
+        self.step.swap_in.push(BlockMove { job: id, blocks });
         ctx.stats.swapped_blocks += u64::from(blocks);
     }
 
@@ -271,4 +278,11 @@ impl Worker {
             reason: RejectReason::ByPolicy,
         });
     }
+}
+
+/// Takes a job's move back, where there is one: before the step begins, there and back is nothing,
+/// and the engine makes all moves out before all moves in.
+fn withdraw(moves: &mut Vec<BlockMove>, job: u64) -> bool {
+    let at = moves.iter().position(|planned| planned.job == job);
+    at.map(|at| moves.remove(at)).is_some()
 }
