@@ -200,10 +200,7 @@ impl Worker {
     }
 
     fn someone_could_run(&self, now: Time) -> bool {
-        let hidden = &self.queue.hidden[self.queue.running..];
-        hidden
-            .iter()
-            .any(|job| !job.cancelled && job.defer_until <= now)
+        (self.queue.running..self.queue.len()).any(|row| self.may_run(row, now))
     }
 
     /// Something happened that may change what should run.

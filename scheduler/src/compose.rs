@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use crate::config::{Batching, Boundary};
-use crate::job::State;
+use crate::job::{State, flags};
 use crate::limits;
 use crate::plan::Preemption;
 use crate::queue::UNRANKED;
 use crate::step::PrefillChunk;
+use crate::time::Time;
 use crate::worker::{Context, Worker};
 
 /// What became of a job that was offered a slot.
@@ -89,7 +90,7 @@ impl Worker {
             if row < running && !self.queue.locked(row) {
                 self.queue.hidden[row].stamp = stamp;
                 slots -= 1;
-            } else if row >= running && self.may_run(row, ctx) {
+            } else if row >= running && self.may_run(row, ctx.now) {
                 slots -= 1;
             }
         }
@@ -110,9 +111,11 @@ impl Worker {
         }
     }
 
-    fn may_run(&self, row: usize, ctx: &Context<'_>) -> bool {
+    /// Whether a job may have a slot now; past the longest wait no plan can put it off.
+    pub(crate) fn may_run(&self, row: usize, now: Time) -> bool {
         let hidden = &self.queue.hidden[row];
-        !hidden.cancelled && hidden.defer_until <= ctx.now
+        let overdue = self.queue.jobs.flags[row] & flags::OVERDUE != 0;
+        !hidden.cancelled && (overdue || hidden.defer_until <= now)
     }
 
     /// The next chunk of every prompt that is being read.
@@ -215,7 +218,7 @@ impl Worker {
         let Some(row) = self.row(id, ctx.index) else {
             return Admission::NotWaiting;
         };
-        if row < self.queue.running || !self.may_run(row, ctx) {
+        if row < self.queue.running || !self.may_run(row, ctx.now) {
             return Admission::NotWaiting;
         }
         let state = self.queue.state(row);
