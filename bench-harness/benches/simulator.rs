@@ -62,14 +62,20 @@ fn simulator(criterion: &mut Criterion) {
         (1_000_000, 15.0),
     ] {
         let arrivals = stream(requests, rate_rps);
-        let tokens = arrivals.iter().map(|arrival| u64::from(arrival.output_tokens)).sum();
+        let tokens = arrivals
+            .iter()
+            .map(|arrival| u64::from(arrival.output_tokens))
+            .sum();
         group.throughput(Throughput::Elements(tokens));
         let name = BenchmarkId::new(format!("{requests}-requests"), format!("{rate_rps}-rps"));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut slot = fcfs.policy.start("").expect("fcfs takes no configuration");
                 let outcome = simulate(&options, &arrivals, &mut slot, &mut NoPrediction);
-                black_box(outcome).expect("the stream is in order").summary.completed
+                black_box(outcome)
+                    .expect("the stream is in order")
+                    .summary
+                    .completed
             });
         });
     }

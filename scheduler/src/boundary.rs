@@ -47,9 +47,9 @@ impl Worker {
         self.timers.set(Timer::Prediction, None);
         let open = ctx.config.boundary == Boundary::Slot || !self.batch_open;
         if open && self.needs_decision(ctx) {
-            self.ask(ctx)
+            self.ask(ctx);
         } else {
-            self.run(ctx)
+            self.run(ctx);
         }
     }
 

@@ -226,7 +226,10 @@ impl Worker {
         let generated = self.queue.jobs.generated_tokens[row];
         let computed = self.queue.jobs.computed_tokens[row];
         let decodes = generated > 0 && computed + 1 == context;
-        if self.blocked && !self.plan.bypass && state != State::Paused.code() {
+        // Nobody may take the memory that an overdue job waits for, even where the plan would let
+        // others pass; those whose KV is there already give it back the sooner.
+        let held_up = self.blocked && !self.plan.bypass || !self.overdue.is_empty();
+        if held_up && state != State::Paused.code() {
             return Admission::DoesNotFit;
         }
         let tokens = if decodes {

@@ -24,6 +24,10 @@ pub struct Predicted {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is alive at a time, and it is moved once"
+)]
 pub enum Input<'a> {
     /// A policy took over; the next boundary asks it.
     PolicyInstalled(Interest),
@@ -110,6 +114,10 @@ pub struct Ended {
 /// What the driver must do. Outputs come in order: what precedes a [`Output::Dispatch`] must be
 /// under way before it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few are alive at a time, each is moved once"
+)]
 pub enum Output {
     /// Predict this job's length and answer with [`Input::Predicted`].
     Predict {

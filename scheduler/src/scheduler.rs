@@ -83,7 +83,7 @@ impl Scheduler {
                 plan,
             } => {
                 self.with(worker, |worker, ctx| {
-                    worker.answered(revision, Ok(plan), ctx)
+                    worker.answered(revision, Ok(plan), ctx);
                 });
             }
             Input::DecisionFailed {
@@ -92,7 +92,7 @@ impl Scheduler {
                 exit,
             } => {
                 self.with(worker, |worker, ctx| {
-                    worker.answered(revision, Err(exit), ctx)
+                    worker.answered(revision, Err(exit), ctx);
                 });
             }
             Input::StepDone {

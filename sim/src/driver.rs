@@ -39,6 +39,10 @@ pub enum SimError {
 /// What comes at a time. Of several at the same time the class decides, then the order in which
 /// they were scheduled: that is the only place where order is defined.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few are alive at a time, each is moved once"
+)]
 enum Event {
     Lost {
         worker: u16,

@@ -88,7 +88,7 @@ pub fn linear(rows: &[Measurement]) -> Result<Fitted, FitError> {
         if rows.len() < needed {
             return Err(too_little(needed));
         }
-        let solution = least_squares(rows, &active, features).ok_or(too_little(needed))?;
+        let solution = least_squares(rows, &active, features).ok_or_else(|| too_little(needed))?;
         let lowest = (0..needed).min_by(|&a, &b| solution[a].total_cmp(&solution[b]));
         match lowest.filter(|&at| solution[at] < 0.0) {
             Some(at) if needed > 1 => {

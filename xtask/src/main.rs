@@ -1,5 +1,7 @@
 //! The chores of the repository as one command: `cargo xtask --help`.
 
+#![expect(clippy::print_stdout, reason = "what the chores say is for a terminal")]
+
 mod bench;
 mod demo;
 mod interpreted;

@@ -53,13 +53,16 @@ pub(crate) fn main() -> ExitCode {
 
 /// An error with its causes, but for those that the text before already says.
 fn explain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
-        if told.contains(&cause) {
-            told
-        } else if told.is_empty() {
-            cause
-        } else {
-            format!("{told}: {cause}")
-        }
-    })
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| {
+            if told.contains(&cause) {
+                told
+            } else if told.is_empty() {
+                cause
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
 }

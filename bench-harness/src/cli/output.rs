@@ -81,7 +81,9 @@ pub(crate) fn generated() -> Generated {
         version: env!("CARGO_PKG_VERSION").into(),
         commit: option_env!("ELIS_COMMIT").map(str::to_owned),
         // Where the program lies on this machine says nothing of the run.
-        command: std::iter::once("elis-bench".to_owned()).chain(std::env::args().skip(1)).collect(),
+        command: std::iter::once("elis-bench".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
     }
 }
 
