@@ -108,14 +108,7 @@ impl Scheduler {
                 });
             }
             Input::WorkerLost { worker } => self.worker_lost(worker),
-            Input::WorkerBack { worker } => {
-                self.with(worker, |worker, ctx| {
-                    if worker.phase == Phase::Down {
-                        worker.phase = Phase::Idle;
-                        worker.at_boundary(ctx);
-                    }
-                });
-            }
+            Input::WorkerBack { worker } => self.worker_back(worker),
             Input::Tick => self.tick(),
         }
     }
@@ -404,6 +397,32 @@ impl Scheduler {
             config.gpu_blocks,
             config.cpu_blocks,
         );
+        self.rehome(lost);
+        for number in 0..self.workers.len() as u16 {
+            self.with(number, Worker::nudge);
+        }
+    }
+
+    fn worker_back(&mut self, back: u16) {
+        let known = self.workers.get_mut(usize::from(back));
+        let Some(worker) = known.filter(|worker| !worker.is_up()) else {
+            return;
+        };
+        worker.phase = Phase::Idle;
+        // Where no worker was up, jobs were left with one that is lost.
+        for number in 0..self.workers.len() as u16 {
+            if !self.workers[usize::from(number)].is_up() {
+                self.rehome(number);
+            }
+        }
+        self.with(back, Worker::nudge);
+    }
+
+    /// Gives the jobs of a lost worker to the others, as if they had just arrived there.
+    fn rehome(&mut self, lost: u16) {
+        let Some(worker) = self.workers.get_mut(usize::from(lost)) else {
+            return;
+        };
         let mut orphans = worker.queue.drain(self.now, &mut self.index);
         // The order in which they arrived, not that of the table, decides where they go.
         orphans.sort_unstable_by_key(|(row, _)| row.id);
@@ -422,9 +441,6 @@ impl Scheduler {
                 worker.note_wait(worker.queue.len() - 1, ctx.config.max_wait);
                 worker.fired = worker.fired.union(Triggers::ARRIVAL);
             });
-        }
-        for number in 0..self.workers.len() as u16 {
-            self.with(number, Worker::nudge);
         }
     }
 
