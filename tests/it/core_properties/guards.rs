@@ -1,0 +1,192 @@
+//! Promises of the core that a random run seldom puts to the test, one by one.
+
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::plan::{Interest, Plan};
+use elis_scheduler::snapshot::Triggers;
+use elis_scheduler::{NO_DEADLINE, Span};
+
+use super::world::World;
+
+const ASKED_ALWAYS: Interest = Interest {
+    triggers: Triggers::ALL,
+    preemptive: true,
+    predictions: false,
+};
+
+fn config(workers: usize) -> Config {
+    let worker = WorkerConfig {
+        max_num_seqs: 2,
+        max_batched_tokens: 64,
+        block_size_tokens: 4,
+        gpu_blocks: 10,
+        cpu_blocks: 10,
+        watermark_blocks: 0,
+        batching: Batching::Mixed,
+        cost: CostHint::default(),
+    };
+    Config {
+        boundary: Boundary::Slot,
+        window_tokens: 4,
+        repredict_tokens: 0,
+        prediction_wait: Span::ZERO,
+        decision_deadline: NO_DEADLINE,
+        max_wait: Span::ZERO,
+        jobs_max: 100,
+        seed: 0,
+        workers: vec![worker; workers],
+    }
+}
+
+fn nothing(world: &mut World) {
+    world.answer(0, |_, _| Plan::default());
+}
+
+/// A plan that puts jobs off until long after the test.
+fn defer(jobs: &[u64]) -> Plan {
+    Plan {
+        defer: jobs.to_vec(),
+        defer_until_us: vec![3_600_000_000; jobs.len()],
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn a_policy_cannot_put_a_job_off_beyond_the_longest_wait() {
+    let config = Config {
+        max_wait: Span::from_ms(10),
+        ..config(1)
+    };
+    let mut world = World::new(config, ASKED_ALWAYS);
+    world.arrive(4, 4, 0);
+    world.answer(0, |_, _| defer(&[1]));
+    assert!(!world.engines[0].busy(), "it waits, as the plan wants");
+    // The guard brings it back; that the policy puts it off once more must not matter.
+    world.pass(Span::from_ms(11));
+    world.answer(0, |_, _| defer(&[1]));
+    assert!(world.engines[0].busy(), "it has waited long enough");
+}
+
+#[test]
+fn a_large_job_past_its_wait_is_not_starved_of_memory_by_small_ones() {
+    let config = Config {
+        max_wait: Span::from_ms(10),
+        ..config(1)
+    };
+    let mut world = World::new(config, ASKED_ALWAYS);
+    // It needs nine of the ten blocks, and from now on two small jobs are always there.
+    world.arrive(4, 12, 0);
+    nothing(&mut world);
+    world.arrive(33, 1, 0);
+    for round in 0..200 {
+        world.arrive(4, 6, 0);
+        world.pass(Span::from_ms(1));
+        // The policy wants the large one last, and lets everybody pass it.
+        world.answer(0, |world, worker| {
+            let jobs = world.scheduler.snapshot(worker).unwrap().jobs;
+            let mut run = jobs.id.clone();
+            run.sort_unstable_by_key(|&id| (id == 2, std::cmp::Reverse(id)));
+            Plan {
+                run,
+                bypass: true,
+                ..Plan::default()
+            }
+        });
+        world.end_step(0, 1);
+        if !world.live.contains(&2) {
+            assert!(round >= 10, "it had to wait");
+            return;
+        }
+    }
+    panic!("it never ran: {:?}", world.scheduler.job(2));
+}
+
+#[test]
+fn jobs_go_to_whichever_worker_comes_back() {
+    let mut world = World::new(config(2), Interest::default());
+    world.lose(0);
+    world.lose(1);
+    world.arrive(4, 4, 0);
+    world.arrive(4, 4, 0);
+    world.back(1);
+    nothing(&mut world);
+    while world.end_step(1, 1) {}
+    assert!(world.live.is_empty(), "{:?} wait for ever", world.live);
+}
+
+#[test]
+fn a_moved_job_is_still_put_off_and_then_runs() {
+    let mut world = World::new(config(2), ASKED_ALWAYS);
+    world.arrive(4, 4, 0);
+    let until_us = 50_000;
+    world.answer(0, |_, _| Plan {
+        defer: vec![1],
+        defer_until_us: vec![until_us],
+        ..Plan::default()
+    });
+    world.lose(0);
+    nothing(&mut world);
+    assert!(!world.engines[1].busy(), "it is not its time");
+    world.pass(Span::from_us(until_us + 1));
+    nothing(&mut world);
+    assert!(world.engines[1].busy());
+}
+
+#[test]
+fn a_batch_that_was_cancelled_makes_room_for_the_next() {
+    let config = Config {
+        boundary: Boundary::Batch,
+        ..config(1)
+    };
+    let mut world = World::new(config, Interest::default());
+    world.arrive(4, 20, 0);
+    nothing(&mut world);
+    world.arrive(4, 4, 0);
+    world.end_step(0, 1);
+    world.cancel(1);
+    world.end_step(0, 1);
+    nothing(&mut world);
+    while world.end_step(0, 1) {}
+    assert!(world.live.is_empty());
+}
+
+#[test]
+fn a_cancelled_job_ends_though_its_slot_or_its_worker_is_taken() {
+    let mut world = World::new(config(2), ASKED_ALWAYS);
+    world.arrive(4, 20, 0);
+    nothing(&mut world);
+    world.cancel(1);
+    world.lose(0);
+    assert!(world.live.is_empty(), "its worker is gone");
+    world.arrive(4, 20, 0);
+    nothing(&mut world);
+    world.end_step(1, 1);
+    world.arrive(4, 20, 0);
+    world.end_step(1, 1);
+    world.cancel(2);
+    world.answer(0, |_, _| Plan {
+        run: vec![3],
+        preempt: vec![2],
+        preempt_modes: vec![elis_scheduler::plan::Preemption::Pause],
+        ..Plan::default()
+    });
+    assert_eq!(world.live.len(), 1, "it ended while the policy thought");
+}
+
+#[test]
+fn nobody_waits_for_the_prediction_of_a_cancelled_job() {
+    let config = Config {
+        prediction_wait: NO_DEADLINE,
+        ..config(1)
+    };
+    let interest = Interest {
+        predictions: true,
+        ..ASKED_ALWAYS
+    };
+    let mut world = World::new(config, interest);
+    world.arrive(4, 4, 0);
+    world.arrive(4, 4, 0);
+    world.predict(0, 4.0);
+    world.cancel(2);
+    nothing(&mut world);
+    assert!(world.engines[0].busy());
+}
