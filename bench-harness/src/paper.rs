@@ -70,9 +70,29 @@ pub const FIGURE_6: [(u32, [f64; 3]); 3] = [
     (4, [1.02, 12.30, 7.27]),
 ];
 
-/// Standard deviation of the logarithm of output lengths: Vicuna-13B on LMSYS-Chat-1M (SSJF's
-/// published lengths, mean 177 and median 140, hence sqrt(2 ln(177 / 140))).
-const OUTPUT_SIGMA: f64 = 0.685;
+/// Quantiles of output lengths in tokens: Vicuna-13B's answers on LMSYS-Chat-1M, as SSJF published
+/// them (Apache-2.0; 85,482 lengths, capped at 511 there). Other models get the same shape, scaled.
+const OUTPUT_QUANTILES: [(f64, f64); 16] = [
+    (0.0, 2.0),
+    (0.02, 2.0),
+    (0.05, 9.0),
+    (0.1, 13.0),
+    (0.2, 31.0),
+    (0.3, 57.0),
+    (0.4, 95.0),
+    (0.5, 140.0),
+    (0.6, 201.0),
+    (0.7, 263.0),
+    (0.8, 325.0),
+    (0.9, 397.0),
+    (0.95, 447.0),
+    (0.98, 487.0),
+    (0.99, 502.0),
+    (1.0, 511.0),
+];
+
+/// Their mean, in tokens.
+const OUTPUT_MEAN_TOKENS: f64 = 176.8;
 
 /// One simulated cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -229,12 +249,14 @@ fn spec(model: &str, batch: u32, multiple: f64, profile: &Profile) -> String {
         .find(|known| known.name == model)
         .map_or(0.0, |known| known.latency_ms);
     let decode_ms = f64::from(profile.cost.hint_us()[0]) / 1e3;
-    let mu = (latency_ms / decode_ms).ln() - OUTPUT_SIGMA * OUTPUT_SIGMA / 2.0;
+    let scale = latency_ms / decode_ms / OUTPUT_MEAN_TOKENS;
+    let points = OUTPUT_QUANTILES.map(|(q, tokens)| format!("[{q}, {:.3}]", tokens * scale));
     format!(
         "name = 'paper'\ndescription = 'one cell'\nrequests = 200\n\
          [arrivals]\nprocess = 'gamma'\nshape = 0.73\n\
          paper = {{ model = '{model}', batch = {batch}, multiple = {multiple:.1} }}\n\
          [lengths.prompt.lognormal]\nmu = 3.786\nsigma = 1.007\nmax_tokens = 1024\n\
-         [lengths.output.lognormal]\nmu = {mu:.6}\nsigma = {OUTPUT_SIGMA}\nmax_tokens = 2048\n"
+         [lengths.output]\nquantiles = [{}]\n",
+        points.join(", ")
     )
 }
