@@ -18,7 +18,7 @@ Ours are simulated; the paper's were measured on vLLM 0.5.0 and A100s. What it d
 ours: the prompts (lengths with the shape of Vicuna-13B's answers on LMSYS, scaled to the latency of
 its Table 4), the predictor (its per-step error profile as Gaussian noise), the number of GPUs (one).
 Look at the order of the policies and the size of the gains, not at the seconds: the paper's FCFS
-waits two to seven times as long as ours at the same rate, so its engine served far less than a
+waits 1.7 to 8.6 times as long as ours at the same rate, so its engine served far less than a
 model of the same GPU does. With errors of the size that the paper reports, ISRTF gains nearly what
 an oracle gains in our simulation; the paper measured 7 % of 66 %. Either its predictor was worse in
 service than in its Figure 2(b), or something other than the order held its ISRTF back.
