@@ -7,6 +7,8 @@
 pub mod bindings;
 pub mod config;
 mod guest;
+#[cfg(any(test, all(target_arch = "wasm32", target_os = "unknown")))]
+mod heap;
 mod policy;
 pub mod select;
 mod snapshot;
