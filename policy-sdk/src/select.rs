@@ -51,18 +51,15 @@ fn score_of(key: u32) -> f32 {
     f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
 }
 
-/// Whether any score of a chunk may be among the best. Four lanes side by side and no early end:
-/// this way it becomes a few vector instructions.
-fn any_within(chunk: &[f32], limit: f32) -> bool {
-    let mut lanes = [0u32; 4];
-    let (groups, rest) = chunk.as_chunks::<4>();
-    for group in groups {
-        for (lane, &score) in lanes.iter_mut().zip(group) {
-            *lane |= u32::from(!above(score, limit));
-        }
+/// Which scores of a chunk may be among the best, as bits. A loop over those bits starts over only
+/// for a row that counts, and at each start of a loop the sandbox looks at the clock.
+#[inline(always)]
+fn within(chunk: &[f32; CHUNK], limit: f32) -> u32 {
+    let mut lanes = [0u32; CHUNK];
+    for ((lane, &score), at) in lanes.iter_mut().zip(chunk).zip(0u32..) {
+        *lane = if above(score, limit) { 0 } else { 1 << at };
     }
-    let rest = rest.iter().any(|&score| !above(score, limit));
-    rest || lanes != [0; 4]
+    lanes.iter().fold(0, |all, bit| all | bit)
 }
 
 /// Whether a score is certainly worse than the limit; false for a NaN.
@@ -125,11 +122,19 @@ impl Ties<'_> {
         // most rows are turned away. A NaN is not above it and takes the exact way.
         let mut worst = None;
         let mut limit = f32::INFINITY;
-        for (chunk, first) in scores[..rows].chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-            if !any_within(chunk, limit) {
-                continue;
-            }
-            for (&score, row) in chunk.iter().zip(first..) {
+        let (chunks, rest) = scores[..rows].as_chunks::<CHUNK>();
+        // The last rows as a full chunk too; of that one only the first few bits count.
+        let mut last_chunk = [f32::INFINITY; CHUNK];
+        last_chunk[..rest.len()].copy_from_slice(rest);
+        let last_bits = (1u32 << rest.len()) - 1;
+        let whole = chunks.iter().map(|chunk| (chunk, u32::MAX));
+        let all = whole.chain([(&last_chunk, last_bits)]);
+        for ((chunk, bits), first) in all.zip((0..).step_by(CHUNK)) {
+            let mut left = within(chunk, limit) & bits;
+            while left != 0 {
+                let at = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let (score, row) = (chunk[at % CHUNK], first + at);
                 if above(score, limit) || !eligible(row) {
                     continue;
                 }
