@@ -171,8 +171,8 @@ impl Worker {
         }
     }
 
-    /// Takes one job's KV: a paused one's first, else that of the last job with a slot. With `for_id`
-    /// only jobs that stand behind that one; the last that runs always stays.
+    /// Takes one job's KV: a paused one's first, else that of the last job with a slot. With
+    /// `for_id` only jobs that stand behind that one; the last that runs always stays.
     fn evict_one(&mut self, for_id: Option<u64>, ctx: &mut Context<'_>) -> bool {
         let row = for_id.and_then(|id| self.row(id, ctx.index));
         let behind = row.map_or_else(Standing::default, |row| self.standing(row));

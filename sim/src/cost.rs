@@ -39,7 +39,8 @@ impl Load {
 #[serde(tag = "form", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CostModel {
     /// One pass over weights for everything in the iteration:
-    /// `base + max(weights, per_token * (b + p)) + per_seq * b + per_kv_token * k + per_square * s`.
+    /// `base + max(weights, per_token * (b + p)) + per_seq * b + per_kv_token * k +
+    /// per_square_token * s`.
     OnePass {
         /// Launches, norms, whatever does not depend on the batch.
         base_us: f64,
@@ -157,8 +158,8 @@ impl CostModel {
         (us * 1e3 + 0.5) as u64
     }
 
-    /// AISimulate's pass. It charges prompts by their mean length, cut to a whole number, and rounds
-    /// each phase by itself; only with the same rule are the same figures reproduced.
+    /// AISimulate's pass. It charges prompts by their mean length, cut to a whole number, and
+    /// rounds each phase by itself; only with the same rule are the same figures reproduced.
     fn sum_of_phases_ns(&self, load: &Load, [q2, q1, q0]: [f64; 3]) -> u64 {
         let n = load.prefill_chunks.max(1);
         let mean = (load.prefill_context_tokens + load.prefill_tokens) / n;

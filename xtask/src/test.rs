@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::{interpreted, policies, workspace};
 
-/// Formatting, lints, the core on a target without a standard library, all tests, the documentation.
+/// Formatting, lints, the core without a standard library, all tests, the documentation.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = workspace::root();
     workspace::add_target("wasm32v1-none")?;

@@ -107,8 +107,8 @@ pub(crate) fn run(traces: &Traces) -> anyhow::Result<()> {
     let scratch = "results/traces".to_owned();
     let stamp = workspace::stamp(&root);
     let mut text = format!("# The built-in policies on real traces\n\n{stamp}\n\n");
-    text += "`cargo xtask traces`: each trace at full length, predictor `elis-paper`, against FCFS\n\
-             on the same starting points. All figures are simulated.\n";
+    text += "`cargo xtask traces`: each trace at full length, predictor `elis-paper`,\n\
+             against FCFS on the same starting points. All figures are simulated.\n";
     for replay in &REPLAYS {
         let (kind, file) = replay
             .workload
@@ -139,7 +139,7 @@ pub(crate) fn run(traces: &Traces) -> anyhow::Result<()> {
             String::from_utf8_lossy(&output.stderr)
         );
         println!("{table}");
-        // The records of single requests stay behind: they are large, and the seeds make them again.
+        // The records of single requests stay behind: they are large, and can be made again.
         for (from, ending) in [("report.json", "json"), ("report.html", "html")] {
             let kept = folder.join(replay.name).with_extension(ending);
             fs::copy(root.join(&scratch).join(from), &kept)

@@ -36,7 +36,7 @@ pub(crate) struct Compare {
     #[command(flatten)]
     worker: WorkerArgs,
     /// A policy by name or path, with @CONFIG.toml behind it if it takes one; may be given again
-    #[arg(long = "policy", value_name = "POLICY", default_values_t = ["fcfs", "sjf", "isrtf"].map(String::from))]
+    #[arg(long = "policy", value_name = "POLICY", default_values_t = built_in())]
     policies: Vec<String>,
     /// The policy that the others are compared with
     #[arg(long, default_value = "fcfs", value_name = "NAME")]
@@ -65,12 +65,17 @@ pub(crate) struct Compare {
     /// Write everything as one JSON document to a path, or to standard output for -
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Leave out of the JSON what depends on this machine's speed, so that equal runs are equal bytes
+    /// Leave this machine's speed out of the JSON, so that equal runs are equal bytes
     #[arg(long)]
     deterministic: bool,
     /// Exit with 4 if any policy is significantly worse than the baseline
     #[arg(long)]
     gate: bool,
+}
+
+/// The policies that are compared where none are named.
+fn built_in() -> Vec<String> {
+    ["fcfs", "sjf", "isrtf"].map(String::from).into()
 }
 
 impl Compare {

@@ -15,8 +15,9 @@ use super::output;
 /// How far our figures can be compared with the paper's.
 const CAVEAT: &str = "\
 Ours are simulated; the paper's were measured on vLLM 0.5.0 and A100s. What it does not publish is
-ours: the prompts (lengths with the shape of Vicuna-13B's answers on LMSYS, scaled to the latency of
-its Table 4), the predictor (its per-step error profile as Gaussian noise), the number of GPUs (one).
+ours: the prompts (lengths with the shape of Vicuna-13B's answers on LMSYS, scaled to the latency
+of its Table 4), the predictor (its per-step error profile as Gaussian noise), the number of GPUs
+(one).
 Look at the order of the policies and the size of the gains, not at the seconds: the paper's FCFS
 waits 1.7 to 8.6 times as long as ours at the same rate, so its engine served far less than a
 model of the same GPU does. With errors of the size that the paper reports, ISRTF gains nearly what
