@@ -109,11 +109,22 @@ impl Worker {
                 self.queue.jobs.first_token_us[row] = ctx.now.as_us();
             }
             self.queue.window_left[row] = self.queue.window_left[row].saturating_sub(1);
-            self.queue.predict_left[row] = match self.queue.predict_left[row] {
-                0 => ctx.config.repredict_tokens,
-                left => left,
-            };
-            self.queue.start_decoding(row, ctx.index);
+            let row = self.queue.start_decoding(row, ctx.index);
+            self.count_to_prediction(row, ctx);
+        }
+    }
+
+    /// Counts the token that a prompt gives, as [`Self::book_decodes`] counts the others.
+    fn count_to_prediction(&mut self, row: usize, ctx: &mut Context<'_>) {
+        let every = ctx.config.repredict_tokens;
+        let left = match self.queue.predict_left[row] {
+            0 => every,
+            left => left,
+        };
+        let due = left == 1;
+        self.queue.predict_left[row] = if due { every } else { left.saturating_sub(1) };
+        if due && ctx.interest.predictions {
+            self.ask_prediction(row, ctx);
         }
     }
 
