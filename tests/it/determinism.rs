@@ -49,7 +49,7 @@ fn runs_are_what_they_were() {
         let s = &outcome.summary;
         let preempted: u64 = s.preemptions.values().sum();
         lines += &format!(
-            "{name:13} {:016x} {} done, {} iterations, {} preemptions, {} moved, {} us\n",
+            "{name:13} {:016x} {} done, {} steps, {} preemptions, {} moved, {} us\n",
             hash(&format!("{outcome:?}")),
             s.completed,
             s.iterations,
@@ -71,9 +71,9 @@ fn runs_are_what_they_were() {
 /// Only write these anew (`UPDATE_EXPECT=1`) if you know why they changed.
 fn golden() -> Expect {
     expect![[r#"
-        arrival-order a0455c4f0046f481 120 done, 7258 iterations, 118 preemptions, 22 moved, 147551063 us
-        fcfs          71fc40e691c9e384 120 done, 7258 iterations, 118 preemptions, 22 moved, 147551063 us
-        isrtf         61492dd903ab3f68 120 done, 7644 iterations, 458 preemptions, 23 moved, 166612712 us
-        sjf           f5abd85e9fb48f1f 120 done, 6847 iterations, 101 preemptions, 21 moved, 133031402 us
+        arrival-order a0455c4f0046f481 120 done, 7258 steps, 118 preemptions, 22 moved, 147551063 us
+        fcfs          71fc40e691c9e384 120 done, 7258 steps, 118 preemptions, 22 moved, 147551063 us
+        isrtf         5003e1adac0858e5 120 done, 7103 steps, 507 preemptions, 23 moved, 148657206 us
+        sjf           97e981ae2190bc81 120 done, 7219 steps, 138 preemptions, 21 moved, 152187090 us
     "#]]
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use elis_scheduler::config::Config;
 use elis_scheduler::plan::{Interest, Plan, PolicyExit};
 use elis_scheduler::{
-    Ended, Input, NO_DEADLINE, Output, Predicted, Request, Scheduler, Span, Time,
+    Ended, Input, NO_DEADLINE, Output, Predicted, Request, Scheduler, Span, Step, Time,
 };
 
 use super::engine::{Engine, Truth};
@@ -44,8 +44,16 @@ pub(crate) struct World {
     stale: Vec<(u16, u64)>,
     wishes: Vec<Wish>,
     next_id: u64,
-    /// All that the core said, for the comparison of two runs.
-    pub(crate) log: Vec<String>,
+    /// All that the core said.
+    pub(crate) log: Vec<Said>,
+}
+
+/// One output, with the step where it is about one.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) at: Time,
+    pub(crate) output: Output,
+    pub(crate) step: Option<Step>,
 }
 
 impl World {
@@ -83,7 +91,7 @@ impl World {
         self.now = target;
     }
 
-    pub(crate) fn arrive(&mut self, prompt_tokens: u32, output_tokens: u32, tenant: u32) {
+    pub(crate) fn arrive(&mut self, prompt_tokens: u32, output_tokens: u32, tenant: u32) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let truth = Truth {
@@ -97,6 +105,7 @@ impl World {
             tenant,
             ..Request::new(id, prompt_tokens, output_tokens)
         }));
+        id
     }
 
     pub(crate) fn cancel(&mut self, job: u64) {
@@ -196,6 +205,27 @@ impl World {
         true
     }
 
+    /// The worker of the question that has been open for longest.
+    pub(crate) fn question(&self) -> Option<u16> {
+        self.questions.first().map(|question| question.worker)
+    }
+
+    /// The job whose prediction has been awaited for longest.
+    pub(crate) fn wish(&self) -> Option<u64> {
+        self.wishes.first().map(|wish| wish.job)
+    }
+
+    pub(crate) fn predict_job(&mut self, job: u64, remaining_tokens: f32) {
+        let at = self.wishes.iter().position(|wish| wish.job == job);
+        self.predict(at.expect("its prediction is awaited"), remaining_tokens);
+    }
+
+    /// Iterations of the step that a worker runs, as for [`Engine::iterations`].
+    pub(crate) fn iterations(&self, worker: u16, early: u32) -> u32 {
+        let engine = &self.engines[usize::from(worker)];
+        engine.iterations(early, &self.truths).expect("a step runs")
+    }
+
     /// An engine that is idle says that it is done; it must not matter.
     pub(crate) fn end_nothing(&mut self, worker: u16) {
         if !self.engines[usize::from(worker)].busy() {
@@ -266,7 +296,15 @@ impl World {
         let ticks = input == Input::Tick;
         self.scheduler.handle(self.now, input);
         while let Some(output) = self.scheduler.poll_output() {
-            self.log.push(format!("{:?} {output:?}", self.now));
+            let step = match output {
+                Output::Dispatch { worker } => self.scheduler.step(worker).cloned(),
+                _ => None,
+            };
+            self.log.push(Said {
+                at: self.now,
+                output: output.clone(),
+                step,
+            });
             self.perform(output);
         }
         if ticks {
@@ -295,7 +333,6 @@ impl World {
                 assert!(self.up[usize::from(worker)], "a step of a lost worker");
                 self.lapse_by_deadline(worker);
                 let step = self.scheduler.step(worker).expect("it has this worker");
-                self.log.push(format!("{step:?}"));
                 self.engines[usize::from(worker)].begin(step, &self.truths);
             }
             Output::Interrupt { worker } => self.engines[usize::from(worker)].interrupt(),
