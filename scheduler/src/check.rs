@@ -147,14 +147,19 @@ impl Worker {
             return;
         }
         for (&id, &until_us) in plan.defer.iter().zip(&plan.defer_until_us) {
+            let Some(row) = self.row(id, ctx.index) else {
+                ctx.stats.fault(PlanFault::UnknownJob);
+                continue;
+            };
+            let latest = Time::from_us(self.queue.jobs.arrival_us[row]) + limits::DEFER_MAX;
             let until = Time::from_us(until_us);
-            match self.row(id, ctx.index) {
-                Some(row) if until > ctx.now => {
-                    self.queue.hidden[row].defer_until = until;
-                    self.note_deferral(until, ctx.now);
-                }
-                Some(_) => {}
-                None => ctx.stats.fault(PlanFault::UnknownJob),
+            if until > latest {
+                ctx.stats.fault(PlanFault::OverBudget);
+            }
+            let until = until.min(latest);
+            if until > ctx.now {
+                self.queue.hidden[row].defer_until = until;
+                self.note_deferral(until, ctx.now);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Every bound of the core, with its unit and its reason.
 
+use crate::time::Span;
+
 /// Jobs that one scheduler holds at once; beyond it a request is refused. A snapshot of this many
 /// jobs costs a policy about a millisecond.
 pub const JOBS_MAX: usize = 1 << 20;
@@ -22,6 +24,10 @@ pub const HISTOGRAM_BINS: usize = 64;
 
 /// Responses that the length histogram remembers before it halves its counts.
 pub const HISTOGRAM_RESPONSES_MAX: u32 = 4_096;
+
+/// How long after its arrival a plan may put a job off; then it may run like any other. Without an
+/// end a policy could keep a request for ever, and no client waits this long for its first token.
+pub const DEFER_MAX: Span = Span::from_ms(600_000);
 
 /// Plan entries below which a slot is not searched for a job that fits, when the plan allows jobs
 /// to bypass each other: it bounds one admission walk.

@@ -19,7 +19,7 @@ pub enum PlanFault {
     NotRunning,
     /// A mode that this worker does not have.
     UnsupportedMode,
-    /// Sequences, tokens or blocks beyond the worker's own limits.
+    /// Sequences, tokens or blocks beyond the worker's own limits, or a deferral beyond the core's.
     OverBudget,
     /// It let a worker idle while jobs waited.
     IdleWorker,
