@@ -1,4 +1,17 @@
 //! Everything that needs more than one crate, in one binary, so that it links once.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
+mod arrows;
+mod conformance;
+mod core_properties;
+mod determinism;
+mod rogue;
+mod scenarios;
 mod support;
+mod tidy;
 mod truth;
+mod twins;

@@ -1,6 +1,7 @@
 //! What the tests share: where the data lies, native policies, ready-made options.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use elis_scheduler::plan::{Interest, Plan};
 use elis_scheduler::snapshot::Snapshot;
@@ -26,4 +27,61 @@ impl Decider for ArrivalOrder {
             wall_ns: 0,
         }
     }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap().to_owned()
+}
+
+/// The folder of the binaries that belong to this test, `target/debug` or the like.
+pub(crate) fn binaries() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The build folder.
+pub(crate) fn target() -> PathBuf {
+    binaries().parent().unwrap().to_owned()
+}
+
+/// A policy that `cargo xtask policies` built, by its name below `target/policies`.
+pub(crate) fn policy_path(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    // Nothing rebuilds these when their sources change, and a stale guest would test the past.
+    BUILT.get_or_init(|| cargo(&["run", "--quiet", "--package", "xtask", "--", "policies"]));
+    target().join("policies").join(format!("{name}.wasm"))
+}
+
+/// One of our commands, freshly built, that finds the policies of this build.
+pub(crate) fn command(name: &str) -> assert_cmd::Command {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let release = binaries().ends_with("release");
+        let profile: &[&str] = if release { &["--release"] } else { &[] };
+        cargo(&[&["build", "--quiet", "--workspace", "--bins"], profile].concat());
+    });
+    let policies = policy_path("fcfs").parent().unwrap().to_owned();
+    let mut command = assert_cmd::Command::new(binaries().join(name));
+    command.env("ELIS_POLICIES", policies).current_dir(root());
+    command
+}
+
+fn cargo(arguments: &[&str]) {
+    // Whoever has just built everything need not wait for cargo to see that.
+    if std::env::var_os("ELIS_TEST_BUILT").is_some() {
+        return;
+    }
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    // What cargo told this test of its own crate is not meant for another cargo.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo.args(arguments).current_dir(root()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?}: {said}");
 }

@@ -1,0 +1,149 @@
+//! The arrows between crates, as the architecture draws them: who may know whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+use crate::support::root;
+
+/// Each package and what it may depend on of ours. A policy may know the SDK only.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("elis-scheduler", &[]),
+    ("elis-policy-sdk", &[]),
+    ("elis-predictor", &[]),
+    ("elis-workloads", &[]),
+    ("elis-policy-runtime", &["elis-scheduler"]),
+    (
+        "elis-sim",
+        &[
+            "elis-scheduler",
+            "elis-policy-runtime",
+            "elis-predictor",
+            "elis-workloads",
+        ],
+    ),
+    (
+        "elis-host",
+        &["elis-scheduler", "elis-policy-runtime", "elis-predictor"],
+    ),
+    (
+        "elis-bench-harness",
+        &[
+            "elis-scheduler",
+            "elis-policy-runtime",
+            "elis-predictor",
+            "elis-workloads",
+            "elis-sim",
+        ],
+    ),
+    ("xtask", &[]),
+    // Its dependencies are all for tests, which may know everybody.
+    ("elis-tests", &[]),
+    // A guest, like the policies, but one that no user ever sees.
+    ("elis-rogue", &["elis-policy-sdk"]),
+];
+
+/// Crates of others that one of ours keeps to itself, by the beginning of their names.
+const CONFINED: &[(&str, &[&str])] = &[
+    ("wasmtime", &["elis-policy-runtime"]),
+    ("tokio", &["elis-host"]),
+    ("axum", &["elis-host"]),
+    ("hyper", &["elis-host"]),
+    ("reqwest", &["elis-host"]),
+    ("candle", &["elis-predictor", "elis-host"]),
+    ("rayon", &["elis-bench-harness"]),
+];
+
+fn packages() -> Vec<Package> {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .unwrap()
+        .packages
+}
+
+/// What a package needs to be built, dependencies of its tests not counted.
+fn needs(package: &Package) -> BTreeSet<String> {
+    let built = package
+        .dependencies
+        .iter()
+        .filter(|d| d.kind != DependencyKind::Development);
+    built.map(|d| d.name.clone()).collect()
+}
+
+fn allowed(name: &str) -> Option<BTreeSet<String>> {
+    if name.starts_with("elis-policy-") && !ALLOWED.iter().any(|(known, _)| *known == name) {
+        return Some(BTreeSet::from(["elis-policy-sdk".to_owned()]));
+    }
+    let (_, list) = ALLOWED.iter().find(|(known, _)| *known == name)?;
+    Some(list.iter().map(|&name| name.to_owned()).collect())
+}
+
+#[test]
+fn crates_know_only_whom_the_architecture_lets_them_know() {
+    let packages = packages();
+    let ours: BTreeSet<String> = packages.iter().map(|p| p.name.to_string()).collect();
+    let mut wrong = Vec::new();
+    for package in &packages {
+        let Some(allowed) = allowed(&package.name) else {
+            wrong.push(format!("{} is in no row of the table", package.name));
+            continue;
+        };
+        for other in needs(package).intersection(&ours) {
+            if !allowed.contains(other) {
+                wrong.push(format!("{} must not know {other}", package.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for (name, _) in ALLOWED {
+        assert!(
+            ours.contains(*name),
+            "the table names {name}: there is none"
+        );
+    }
+}
+
+#[test]
+fn host_and_simulator_do_not_know_each_other_even_in_tests() {
+    let all: BTreeMap<String, Vec<String>> = packages()
+        .into_iter()
+        .map(|p| {
+            let names = p.dependencies.into_iter().map(|d| d.name).collect();
+            (p.name.to_string(), names)
+        })
+        .collect();
+    for (one, other) in [("elis-host", "elis-sim"), ("elis-sim", "elis-host")] {
+        assert!(
+            !all[one].iter().any(|name| name == other),
+            "{one} -> {other}"
+        );
+    }
+}
+
+#[test]
+fn heavy_crates_are_confined() {
+    let mut wrong = Vec::new();
+    for package in packages() {
+        for dependency in needs(&package) {
+            for (prefix, owners) in CONFINED {
+                if dependency.starts_with(prefix) && !owners.contains(&package.name.as_str()) {
+                    wrong.push(format!("{} must not know {dependency}", package.name));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_core_has_one_dependency() {
+    let packages = packages();
+    let core = packages
+        .iter()
+        .find(|p| *p.name == "elis-scheduler")
+        .unwrap();
+    assert_eq!(needs(core), BTreeSet::from(["thiserror".to_owned()]));
+}
