@@ -195,7 +195,7 @@ proptest! {
         options.repredict_tokens = 0;
         let mut guesses: Vec<f32> = guesses.into_iter().map(f32::from).collect();
         guesses.resize(jobs.len(), 1.0);
-        let mut serve = |policy| serve(policy, &options, &jobs, &mut FixedError(guesses.clone()));
+        let serve = |policy| serve(policy, &options, &jobs, &mut FixedError(guesses.clone()));
         let (isrtf, sjf) = (serve("isrtf"), serve("sjf"));
         let key = |job: usize| (job != 0, guesses[job] as u32);
         prop_assert_eq!(&isrtf, &in_order_of(&jobs, key));

@@ -6,10 +6,12 @@
 )]
 
 mod arrows;
+mod cli;
 mod conformance;
 mod core_properties;
 mod determinism;
 mod rogue;
+mod sandbox;
 mod scenarios;
 mod support;
 mod tidy;

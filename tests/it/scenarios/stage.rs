@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan, PolicyExit, Preemption};
-use elis_scheduler::snapshot::Triggers;
 use elis_scheduler::stats::Stats;
 use elis_scheduler::{NO_DEADLINE, Output, Span, Time};
 use elis_sim::Decider;

@@ -1,5 +1,5 @@
-//! Each policy twice, as native code and as Wasm: the same plans on any queue, and the same run from
-//! the first decision to the last.
+//! Each policy twice, as native code and as Wasm: the same plans on any queue, and the same run
+//! from the first decision to the last.
 
 pub(crate) mod native;
 pub(crate) mod queues;
