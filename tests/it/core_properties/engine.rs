@@ -173,8 +173,8 @@ impl Engine {
 
     fn check_decode(&self, step: &Step, truths: &BTreeMap<u64, Truth>) {
         let decoding = self.decoding();
-        let whole = self.config.batching == Batching::PrefillFirst;
-        let expected = !decoding.is_empty() && !(whole && !step.prefill.is_empty());
+        let together = self.config.batching == Batching::Mixed || step.prefill.is_empty();
+        let expected = !decoding.is_empty() && together;
         assert_eq!(step.decode, expected, "{step:?}");
         let context = |id: &u64| truths[id].prompt_tokens + truths[id].generated;
         let tokens: u64 = decoding.iter().map(|id| u64::from(context(id))).sum();

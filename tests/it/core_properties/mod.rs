@@ -68,7 +68,7 @@ fn perform(world: &mut World, op: &Op) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 512,
+        cases: 1500,
         // A case that fails is worth a test of its own, with a name.
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -282,8 +282,9 @@ impl World {
                 self.predict(0, 50.0);
             } else if !self.questions.is_empty() {
                 self.answer(0, |_, _| Plan::default());
-            } else if !(0..self.up.len() as u16).any(|worker| self.end_step(worker, 1)) {
-                if self.live.is_empty() || !self.tick() {
+            } else {
+                let ended = (0..self.up.len() as u16).any(|worker| self.end_step(worker, 1));
+                if !ended && (self.live.is_empty() || !self.tick()) {
                     return;
                 }
             }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan, PolicyExit, Preemption};
-use elis_scheduler::stats::Stats;
 use elis_scheduler::{NO_DEADLINE, Output, Span, Time};
 use elis_sim::Decider;
 
@@ -77,7 +76,7 @@ impl Stage {
         }
         if self.world.is_some() {
             self.answer_all();
-            let before = before.unwrap_or_else(Stats::default);
+            let before = before.unwrap_or_default();
             let counted = transcript::counted(&before, self.world().scheduler.stats());
             self.lines.extend(counted);
         }
