@@ -19,7 +19,7 @@ fn stream(requests: u64, rate_rps: f64) -> Vec<Arrival> {
     let prompt = LogNormal::new(4.46, 1.1).expect("a valid sigma");
     let output = LogNormal::new(5.47, 0.9).expect("a valid sigma");
     let mut at_s = 0.0;
-    let mut clipped = |law: &LogNormal<f64>, rng: &mut ChaCha8Rng, low| {
+    let clipped = |law: &LogNormal<f64>, rng: &mut ChaCha8Rng, low| {
         (law.sample(rng) as u32).clamp(low, 1_024)
     };
     (0..requests)
