@@ -91,9 +91,10 @@ impl Inspect {
 
 fn render(figures: &Inspection) -> String {
     let mut text = format!("{}\n", figures.name);
-    let rate = figures
-        .mean_rps
-        .map_or("all at once".into(), |rps| format!("{rps:.4} requests/s"));
+    let rate = figures.mean_rps.map_or_else(
+        || "all at once".into(),
+        |rps| format!("{rps:.4} requests/s"),
+    );
     text += &format!(
         "{} requests in {:.1} s, {rate}\n\n",
         figures.rows, figures.duration_s

@@ -20,6 +20,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, for the life of the program"
+)]
 enum Command {
     /// Replay a request stream under several policies and report which won, and how surely.
     Compare(compare::Compare),

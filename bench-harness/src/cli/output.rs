@@ -57,7 +57,8 @@ pub(crate) fn write_or_print(path: &Path, text: &str) -> Result<()> {
 /// A progress bar on standard error, hidden where that is no terminal.
 pub(crate) fn bar(what: &str) -> ProgressBar {
     let template = "{msg} {wide_bar} {pos}/{len} runs, {elapsed} ";
-    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0)
         .with_style(style)
         .with_message(what.to_owned())
