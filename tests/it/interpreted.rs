@@ -13,7 +13,7 @@ use crate::twins::{options, run, stream};
 fn interpreted(name: &str) -> Option<LoadedPolicy> {
     let path = target().join(format!("policies/interpreted/{name}.wasm"));
     let Ok(bytes) = std::fs::read(&path) else {
-        println!("SKIPPED: {name} is not built; `cargo xtask interpreted` does that");
+        eprintln!("SKIPPED: {name} is not built; `cargo xtask interpreted` does that");
         return None;
     };
     // An interpreter takes seconds to compile, so its code is kept between runs of the tests.
