@@ -117,7 +117,7 @@ table! {
     /// One job as the contract sees it; every field is described in `wit/policy.wit`.
     row JobRow;
     /// The jobs of one worker. Rows `0..decoding` decode, `decoding..running` prefill, the rest
-    /// waits; see [``queue``].
+    /// waits; see `queue.rs`.
     table JobTable;
     /// Names the job; grows with arrival.
     id: u64 = "job-id";

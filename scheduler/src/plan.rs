@@ -1,4 +1,4 @@
-//! What a policy answers: an untrusted wish, until [``check``] has been through it.
+//! What a policy answers: an untrusted wish, until `check.rs` has been through it.
 
 use alloc::vec::Vec;
 
