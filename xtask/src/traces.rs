@@ -123,9 +123,9 @@ pub(crate) fn run(traces: &Traces) -> anyhow::Result<()> {
             "--predictor",
             "elis-paper",
         ]);
-        command.args(["--seeds", &traces.seeds.to_string(), "--json"]);
+        let seeds = traces.seeds.to_string();
         command
-            .arg(folder.join(format!("{}.json", replay.name)))
+            .args(["--seeds", &seeds, "--out", &scratch])
             .args(replay.options);
         println!("== {}", replay.name);
         let output = command
