@@ -1,9 +1,7 @@
 //! What happens between two steps of a worker: wait for predictions, ask the policy, dispatch.
 
 use crate::config::Boundary;
-use crate::fallback;
 use crate::job::flags;
-use crate::limits;
 use crate::message::Output;
 use crate::plan::{Plan, PolicyExit};
 use crate::snapshot::Triggers;
@@ -46,7 +44,7 @@ impl Worker {
     pub(crate) fn decide_or_run(&mut self, ctx: &mut Context<'_>) {
         self.timers.set(Timer::Prediction, None);
         let open = ctx.config.boundary == Boundary::Slot || !self.batch_open;
-        if open && self.needs_decision(ctx) {
+        if open && !self.stalls(ctx) && self.needs_decision(ctx) {
             self.ask(ctx);
         } else {
             self.run(ctx);
@@ -154,11 +152,7 @@ impl Worker {
         match answer {
             Ok(plan) => {
                 ctx.stats.applied += 1;
-                let default = plan.run.is_empty();
                 self.install(&plan, ctx);
-                if default {
-                    self.install_default(ctx);
-                }
             }
             Err(exit) => {
                 ctx.stats.fallback(exit);
@@ -168,9 +162,24 @@ impl Worker {
         self.run(ctx);
     }
 
+    /// Arrival order without any override: what an empty plan means.
     fn install_default(&mut self, ctx: &mut Context<'_>) {
-        let plan = fallback::arrival_order(&self.queue, limits::PLAN_MAX);
-        self.install(&plan, ctx);
+        self.install(&Plan::default(), ctx);
+    }
+
+    /// Whether the policy has to stand back because nothing comes of its plans.
+    ///
+    /// A policy that turns its order over at every boundary can have prompts read and dropped for
+    /// ever. More than twice the whole device memory dropped without a single token generated is
+    /// no plan's aim; arrival order then stands until a job has left, so every workload ends.
+    fn stalls(&mut self, ctx: &mut Context<'_>) -> bool {
+        let device_tokens = u64::from(self.kv.gpu_total) * u64::from(self.kv.block_size_tokens);
+        if !self.stalled && self.dropped_tokens > 2 * device_tokens {
+            self.stalled = true;
+            ctx.stats.fault(PlanFault::NoProgress);
+            self.install_default(ctx);
+        }
+        self.stalled
     }
 
     /// Composes and dispatches; a plan that would let the worker idle while jobs wait is overruled.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::fallback;
 use crate::job::State;
 use crate::limits;
 use crate::plan::{Plan, Preemption};
@@ -13,7 +14,7 @@ use crate::worker::{ActivePlan, Context, Worker};
 
 impl Worker {
     /// Puts a plan in force as far as it is valid: order, overrides, explicit preemptions,
-    /// refusals, deferrals, state.
+    /// refusals, deferrals, state. An empty order means arrival order.
     pub(crate) fn install(&mut self, plan: &Plan, ctx: &mut Context<'_>) {
         for id in core::mem::take(&mut self.plan.order) {
             if let Some(row) = self.row(id, ctx.index) {
@@ -23,7 +24,12 @@ impl Worker {
         self.apply_state(plan, ctx);
         self.apply_rejections(plan, ctx);
         self.apply_deferrals(plan, ctx);
-        self.plan = self.checked(plan, ctx);
+        let default_order = plan
+            .run
+            .is_empty()
+            .then(|| fallback::arrival_order(&self.queue, limits::PLAN_MAX));
+        let run = default_order.as_ref().unwrap_or(&plan.run);
+        self.plan = self.checked(run, plan, ctx);
         self.apply_preemptions(plan, ctx);
         self.apply_swap_ins(plan, ctx);
         self.apply_repredictions(plan, ctx);
@@ -35,20 +41,20 @@ impl Worker {
     }
 
     /// The order and the overrides, cleaned.
-    fn checked(&mut self, plan: &Plan, ctx: &mut Context<'_>) -> ActivePlan {
-        let mut entries = plan.run.len();
+    fn checked(&mut self, run: &[u64], plan: &Plan, ctx: &mut Context<'_>) -> ActivePlan {
+        let mut entries = run.len();
         if entries > limits::PLAN_MAX as usize {
             ctx.stats.fault(PlanFault::TooManyEntries);
             entries = limits::PLAN_MAX as usize;
         }
         let with_tokens = !plan.run_tokens.is_empty();
-        if with_tokens && plan.run_tokens.len() != plan.run.len() {
+        if with_tokens && plan.run_tokens.len() != run.len() {
             ctx.stats.fault(PlanFault::LengthMismatch);
         }
-        let with_tokens = with_tokens && plan.run_tokens.len() == plan.run.len();
+        let with_tokens = with_tokens && plan.run_tokens.len() == run.len();
         let mut order = Vec::with_capacity(entries);
         let mut tokens = Vec::new();
-        for (i, &id) in plan.run[..entries].iter().enumerate() {
+        for (i, &id) in run[..entries].iter().enumerate() {
             let Some(row) = self.row(id, ctx.index) else {
                 ctx.stats.fault(PlanFault::UnknownJob);
                 continue;

@@ -39,7 +39,7 @@ impl Worker {
             self.yield_slots(ctx);
         }
         let may_join = ctx.config.boundary == Boundary::Slot || !self.batch_open;
-        if may_join && ctx.interest.preemptive {
+        if may_join && ctx.interest.preemptive && !self.stalled {
             self.free_slots(ctx);
         }
         self.secure_growth(ctx);

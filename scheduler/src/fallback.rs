@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::plan::{Plan, Preemption};
 use crate::queue::Queue;
 
-/// Jobs with a slot keep it; the others follow by arrival, then id. Out of memory, the latest goes.
-pub(crate) fn arrival_order(queue: &Queue, plan_max: u32) -> Plan {
+/// Jobs with a slot keep it; the others follow by arrival, then id.
+pub(crate) fn arrival_order(queue: &Queue, plan_max: u32) -> Vec<u64> {
     let jobs = &queue.jobs;
     let key = |&row: &usize| (row >= queue.running, jobs.arrival_us[row], jobs.id[row]);
     let mut rows: Vec<usize> = (0..queue.len()).collect();
@@ -16,9 +15,5 @@ pub(crate) fn arrival_order(queue: &Queue, plan_max: u32) -> Plan {
         rows.truncate(keep);
     }
     rows.sort_unstable_by_key(key);
-    Plan {
-        run: rows.into_iter().map(|row| jobs.id[row]).collect(),
-        victim_mode: Preemption::Recompute,
-        ..Plan::default()
-    }
+    rows.into_iter().map(|row| jobs.id[row]).collect()
 }

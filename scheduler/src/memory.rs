@@ -82,7 +82,9 @@ impl Worker {
             ctx.stats.swapped_blocks += u64::from(blocks);
             return Preemption::Swap;
         }
-        ctx.stats.recomputed_tokens += u64::from(self.queue.jobs.computed_tokens[row]);
+        let dropped = u64::from(self.queue.jobs.computed_tokens[row]);
+        ctx.stats.recomputed_tokens += dropped;
+        self.dropped_tokens += dropped;
         self.queue.jobs.computed_tokens[row] = 0;
         self.queue.set_absent(row, State::Evicted);
         self.step.dropped.push(id);
@@ -251,6 +253,7 @@ impl Worker {
         );
         self.kv.give_gpu(gpu);
         self.kv.give_cpu(cpu);
+        self.stalled = false;
         let (row, hidden) = self.queue.remove(row, ctx.now, ctx.index);
         ctx.index.remove(row.id);
         Ended {

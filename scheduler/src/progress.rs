@@ -18,7 +18,8 @@ impl Worker {
         self.queue.iteration += u64::from(iterations);
         ctx.stats.iterations += u64::from(iterations);
         self.note_pace(since, iterations, ctx.now);
-        if self.step.decode {
+        if self.step.decode && iterations > 0 {
+            self.dropped_tokens = 0;
             self.book_decodes(iterations, ctx);
         }
         if iterations > 0 {
@@ -101,6 +102,7 @@ impl Worker {
             if !chunk.last {
                 continue;
             }
+            self.dropped_tokens = 0;
             self.queue.tenants.output_tokens[tenant] += 1;
             self.queue.jobs.generated_tokens[row] += 1;
             self.queue.jobs.delivered_tokens[row] += 1;

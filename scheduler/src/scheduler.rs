@@ -259,6 +259,8 @@ impl Scheduler {
         for number in 0..self.workers.len() as u16 {
             self.with(number, |worker, ctx| {
                 worker.plan = ActivePlan::default();
+                worker.stalled = false;
+                worker.dropped_tokens = 0;
                 worker.queue.forget_ranks();
                 worker.fired = Triggers::ALL;
                 if ctx.interest.predictions {
@@ -389,6 +391,8 @@ impl Scheduler {
         };
         worker.step_sent = false;
         worker.batch_open = false;
+        worker.stalled = false;
+        worker.dropped_tokens = 0;
         worker.overdue.clear();
         worker.wait_order.clear();
         let config = worker.config;

@@ -23,11 +23,13 @@ pub enum PlanFault {
     OverBudget,
     /// It let a worker idle while jobs waited.
     IdleWorker,
+    /// It had prompts read and dropped again without a token coming of it.
+    NoProgress,
 }
 
 impl PlanFault {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownJob,
         Self::DuplicateJob,
         Self::TooManyEntries,
@@ -37,6 +39,7 @@ impl PlanFault {
         Self::UnsupportedMode,
         Self::OverBudget,
         Self::IdleWorker,
+        Self::NoProgress,
     ];
 
     /// The name of the kind in metrics and reports.
@@ -51,6 +54,7 @@ impl PlanFault {
             Self::UnsupportedMode => "unsupported-mode",
             Self::OverBudget => "over-budget",
             Self::IdleWorker => "idle-worker",
+            Self::NoProgress => "no-progress",
         }
     }
 }

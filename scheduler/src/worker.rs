@@ -89,6 +89,10 @@ pub(crate) struct Worker {
     pub(crate) wait_order: VecDeque<(u64, u64)>,
     /// Whether the head of the plan waits for KV memory, so that an arrival changes nothing.
     pub(crate) blocked: bool,
+    /// Computed tokens dropped since this worker last generated one.
+    pub(crate) dropped_tokens: u64,
+    /// Arrival order stands, because nothing came of the policy's plans, until a job has left.
+    pub(crate) stalled: bool,
     /// Inside a window of [`crate::config::Boundary::Batch`]: nobody joins until it ends.
     pub(crate) batch_open: bool,
     /// Distinguishes the lists of plans, so that duplicates show.
@@ -120,6 +124,8 @@ impl Worker {
             overdue: Vec::new(),
             wait_order: VecDeque::new(),
             blocked: false,
+            dropped_tokens: 0,
+            stalled: false,
             batch_open: false,
             stamp: 0,
             last_iteration: Span::ZERO,

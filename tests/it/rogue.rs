@@ -249,6 +249,21 @@ fn throwing_everybody_out_does_not_stop_progress() {
     );
 }
 
+/// Prompts take several iterations here, and with windows of one token nobody's slot is safe while
+/// a prompt is read: left to itself, this policy never lets one come to its end.
+#[test]
+fn a_policy_under_which_no_prompt_is_ever_read_is_overruled() {
+    let mut options = Options {
+        window_tokens: 1,
+        ..options()
+    };
+    options.profile.max_batched_tokens = 16;
+    let outcome = run_with("kind = \"thrash\"", &options, "oracle");
+    assert_named("thrash", &outcome.summary.plan_faults, &["no-progress"]);
+    let honest = run_with("kind = \"honest\"", &options, "oracle");
+    assert_eq!(honest.summary.plan_faults.get("no-progress"), None);
+}
+
 #[test]
 fn endless_doubt_about_predictions_ends() {
     let outcome = run("doubt");
