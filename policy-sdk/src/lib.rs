@@ -9,6 +9,7 @@ pub mod config;
 mod guest;
 #[cfg(any(test, all(target_arch = "wasm32", target_os = "unknown")))]
 mod heap;
+pub mod lanes;
 mod policy;
 pub mod select;
 mod snapshot;

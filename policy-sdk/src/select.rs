@@ -6,6 +6,8 @@
 
 use core::cmp::Ordering;
 
+use crate::lanes::{F32s, WIDTH};
+
 /// What breaks ties between equal scores.
 #[derive(Debug, Clone, Copy)]
 pub struct Ties<'a> {
@@ -51,24 +53,10 @@ fn score_of(key: u32) -> f32 {
     f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
 }
 
-/// Which scores of a chunk may be among the best, as bits. A loop over those bits starts over only
-/// for a row that counts, and at each start of a loop the sandbox looks at the clock.
-#[inline(always)]
-fn within(chunk: &[f32; CHUNK], limit: f32) -> u32 {
-    let mut lanes = [0u32; CHUNK];
-    for ((lane, &score), at) in lanes.iter_mut().zip(chunk).zip(0u32..) {
-        *lane = if above(score, limit) { 0 } else { 1 << at };
-    }
-    lanes.iter().fold(0, |all, bit| all | bit)
-}
-
 /// Whether a score is certainly worse than the limit; false for a NaN.
 fn above(score: f32, limit: f32) -> bool {
     score > limit
 }
-
-/// Scores that are looked at together: few enough that most groups have none among the best.
-const CHUNK: usize = 16;
 
 impl Ties<'_> {
     fn rows(&self) -> usize {
@@ -112,6 +100,24 @@ impl Ties<'_> {
         eligible: impl Fn(usize) -> bool,
     ) -> Vec<u64> {
         let rows = self.rows().min(scores.len());
+        self.pick(count, rows, |first| F32s::load(scores, first), eligible)
+    }
+
+    /// The ids of the best `count` rows, where `score` gives the scores of rows `first..first + 16`:
+    /// a rule that is written with [`crate::lanes`] needs no column of scores. It is asked for each
+    /// group once, in order; what it says of rows past the last counts for nothing.
+    pub fn best_by(&self, count: usize, score: impl Fn(usize) -> F32s) -> Vec<u64> {
+        self.pick(count, self.rows(), score, |_| true)
+    }
+
+    #[inline(always)]
+    fn pick(
+        &self,
+        count: usize,
+        rows: usize,
+        score: impl Fn(usize) -> F32s,
+        eligible: impl Fn(usize) -> bool,
+    ) -> Vec<u64> {
         if count == 0 {
             return Vec::new();
         }
@@ -122,19 +128,21 @@ impl Ties<'_> {
         // most rows are turned away. A NaN is not above it and takes the exact way.
         let mut worst = None;
         let mut limit = f32::INFINITY;
-        let (chunks, rest) = scores[..rows].as_chunks::<CHUNK>();
-        // The last rows as a full chunk too; of that one only the first few bits count.
-        let mut last_chunk = [f32::INFINITY; CHUNK];
-        last_chunk[..rest.len()].copy_from_slice(rest);
-        let last_bits = (1u32 << rest.len()) - 1;
-        let whole = chunks.iter().map(|chunk| (chunk, u32::MAX));
-        let all = whole.chain([(&last_chunk, last_bits)]);
-        for ((chunk, bits), first) in all.zip((0..).step_by(CHUNK)) {
-            let mut left = within(chunk, limit) & bits;
+        for first in (0..rows).step_by(WIDTH) {
+            let group = score(first);
+            let mut left = group.not_above(limit);
+            if rows - first < WIDTH {
+                left &= (1 << (rows - first)) - 1;
+            }
+            // A loop over bits begins anew only for a row that counts.
+            if left == 0 {
+                continue;
+            }
+            let scores = group.to_array();
             while left != 0 {
                 let at = left.trailing_zeros() as usize;
                 left &= left - 1;
-                let (score, row) = (chunk[at % CHUNK], first + at);
+                let (score, row) = (scores[at % WIDTH], first + at);
                 if above(score, limit) || !eligible(row) {
                     continue;
                 }

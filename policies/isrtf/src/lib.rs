@@ -1,6 +1,7 @@
 //! Iterative shortest remaining time first, the policy of the ELIS paper: at each boundary the jobs
 //! with the fewest predicted remaining tokens run, whoever ran before.
 
+use elis_policy_sdk::lanes::{F32s, U32s};
 use elis_policy_sdk::select::Ties;
 use elis_policy_sdk::{
     Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, flags,
@@ -38,33 +39,33 @@ impl Default for Isrtf {
 }
 
 impl Isrtf {
-    /// The tokens that each job still needs, as far as they count for its place in the queue. One
-    /// column after the other, so that each loop becomes vector instructions.
-    fn scores(self, jobs: &Jobs<'_>, now_us: u64) -> Vec<f32> {
-        let mut scores = jobs.remaining_tokens.to_vec();
+    /// The tokens that each job of a group still needs, as far as they count for its place in the
+    /// queue.
+    #[inline(always)]
+    fn score(self, jobs: &Jobs<'_>, first: usize, now_us: u64) -> F32s {
+        let mut score = F32s::load(jobs.remaining_tokens, first);
         if self.count_down {
-            let progress = jobs.generated_tokens.iter().zip(jobs.predicted_at_tokens);
-            for (score, (&generated, &predicted_at)) in scores.iter_mut().zip(progress) {
-                // Signed, since there is an instruction that converts four of those at once.
-                let since = generated.saturating_sub(predicted_at).cast_signed();
-                let left = *score - since as f32;
-                // Not `max`, which would turn a missing prediction into none remaining.
-                *score = if left < 0.0 { 0.0 } else { left };
-            }
+            let predicted_at = U32s::load(jobs.predicted_at_tokens, first);
+            let since = U32s::load(jobs.generated_tokens, first).saturating_sub(predicted_at);
+            score = (score - since.cast_signed_f32()).floor_at_zero();
         }
         if self.ageing_tokens_per_s > 0.0 {
-            for (score, &arrival_us) in scores.iter_mut().zip(jobs.arrival_us) {
-                let age_s = now_us.saturating_sub(arrival_us) as f32 / 1e6;
-                *score -= self.ageing_tokens_per_s * age_s;
-            }
+            score = self.aged(score, &jobs.arrival_us[first..], now_us);
         }
         // A job inside its window keeps its slot in any case; first in line, it is not counted as
         // one that the others have to push out.
-        for (score, &bits) in scores.iter_mut().zip(jobs.flags) {
-            let locked = bits & flags::LOCKED != 0;
-            *score = if locked { f32::NEG_INFINITY } else { *score };
+        let bits = U32s::load(jobs.flags, first);
+        score.replace_where(bits, flags::LOCKED, f32::NEG_INFINITY)
+    }
+
+    #[cold]
+    fn aged(self, score: F32s, arrival_us: &[u64], now_us: u64) -> F32s {
+        let mut scores = score.to_array();
+        for (score, &arrival_us) in scores.iter_mut().zip(arrival_us) {
+            let age_s = now_us.saturating_sub(arrival_us) as f32 / 1e6;
+            *score -= self.ageing_tokens_per_s * age_s;
         }
-        scores
+        F32s::from_array(scores)
     }
 }
 
@@ -104,11 +105,12 @@ impl Policy for Isrtf {
             .max_num_seqs
             .saturating_add(LOOKAHEAD)
             .min(header.plan_max);
-        let scores = self.scores(&jobs, header.now_us);
         Plan {
             // Victims need no list of their own: the host takes them from the end of this one, and
             // there stands the job with the most remaining.
-            run: ties.best(count as usize, &scores),
+            run: ties.best_by(count as usize, |first| {
+                self.score(&jobs, first, header.now_us)
+            }),
             ..Plan::default()
         }
     }
