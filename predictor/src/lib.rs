@@ -14,6 +14,7 @@ mod oracle;
 mod parse;
 mod predict;
 mod profile;
+pub mod service;
 
 pub use constant::Constant;
 pub use error::PredictError;
