@@ -3,8 +3,8 @@
 //! The factor is `exp(b * max(0, 1 - (Z * se / b)^2))`, where `b` is the bias as a logarithm and
 //! `se` its standard error: a bias within `Z` standard errors of nothing is left alone, a clear one
 //! is put right almost wholly, and in between there is no jump (positive-part shrinkage, after
-//! James and Stein). With `t` the truth, `p` what the model said, and `E` the exponentially weighted
-//! mean:
+//! James and Stein). With `t` the truth, `p` what the model said, and `E` the exponentially
+//! weighted mean:
 //!
 //! - `Log`: `b = E[ln(t / p)]`, `se^2 = Var[ln(t / p)] / n`;
 //! - `Ratio`: `b = ln R` with `R = E[t] / E[p]`, `se^2 = E[(t - R p)^2] / (n E[t]^2)`, which is the

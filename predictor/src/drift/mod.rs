@@ -1,8 +1,8 @@
 //! Is the predictor still as good as its card says, and what can be put right on the way?
 //!
-//! A [`Drift`] is fed with finished jobs: what was predicted at each step, and how long the response
-//! became. It keeps the error of what policies were given, over all, by step and by tag (a source, a
-//! tenant), compares it with the error of the card, and can learn a correction of the bias.
+//! A [`Drift`] is fed with finished jobs: what was predicted at each step, and how long the
+//! response became. It keeps the error of what policies were given, over all, by step and by tag (a
+//! source, a tenant), compares it with the error of the card, and can learn to correct the bias.
 //!
 //! There is no clock in it: it counts jobs and samples, so the same jobs in the same order give the
 //! same figures and the same corrections.

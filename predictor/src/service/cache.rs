@@ -32,8 +32,8 @@ impl Cache {
         self.answers.is_some()
     }
 
-    /// The key of a question: the model, the texts, and the numbers, since a model may use them. The
-    /// job is no part of it.
+    /// The key of a question: the model, the texts, and the numbers, since a model may use them.
+    /// The job is no part of it.
     pub(super) fn key(&self, question: &Question) -> Key {
         let mut hash = Sha256::new();
         hash.update(self.model);

@@ -29,8 +29,8 @@ Examples:
   ELIS_API_KEY=… elis-predictor collect --url https://host/v1 --model m --rate 2 \\
       --prompts p.jsonl --out resp.jsonl
 
-A line of a prompt file is a JSON object with 'prompt', and if wanted 'id' (or 'prompt_id'), 'source'
-(or 'dataset'), 'licence' and 'max_tokens'. What --out holds already is not asked again, so the same
+A line of a prompt file is a JSON object with 'prompt', and if wanted 'id' (or 'prompt_id'),
+'source' (or 'dataset'), 'licence' and 'max_tokens'. What --out holds already is not asked again, so the same
 command continues after an interruption. Requests that failed stand in OUT.failures.jsonl and are
 asked again by the next run. The first Ctrl-C waits for the answers under way, the second does not.
 

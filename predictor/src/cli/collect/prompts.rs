@@ -171,8 +171,9 @@ pub(crate) fn choose(prompts: Vec<Prompt>, choice: &Choice) -> Vec<Prompt> {
         })
         .filter(|prompt| seen.insert((prompt.source.clone(), prompt.id.clone())))
         .collect();
-    if let Some(seed) = choice.shuffle_seed {
-        chosen.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut rng = choice.shuffle_seed.map(ChaCha8Rng::seed_from_u64);
+    if let Some(rng) = &mut rng {
+        chosen.shuffle(rng);
     }
     if let Some(most) = choice.per_source {
         let mut counts: HashMap<String, usize> = HashMap::new();
@@ -181,6 +182,10 @@ pub(crate) fn choose(prompts: Vec<Prompt>, choice: &Choice) -> Vec<Prompt> {
             *count += 1;
             *count <= most
         });
+        // A large source reaches its cap early, so it would crowd the beginning.
+        if let Some(rng) = &mut rng {
+            chosen.shuffle(rng);
+        }
     }
     chosen.truncate(choice.limit.unwrap_or(usize::MAX));
     chosen
@@ -215,6 +220,18 @@ mod tests {
         let b = (0..10).map(|id| prompt("seed_tasks", id, "Apache-2.0"));
         let c = (0..10).map(|id| prompt("dolly", id, "CC-BY-SA-3.0"));
         a.chain(b).chain(c).collect()
+    }
+
+    /// A source that is cut to the size of the other, ten times smaller one, shuffled.
+    fn big(cap: usize) -> Vec<Prompt> {
+        let large = (0..cap * 10).map(|id| prompt("large", id, "MIT"));
+        let small = (0..cap).map(|id| prompt("small", id, "MIT"));
+        let choice = Choice {
+            shuffle_seed: Some(1),
+            per_source: Some(cap),
+            ..Choice::default()
+        };
+        choose(large.chain(small).collect(), &choice)
     }
 
     #[test]
@@ -272,8 +289,10 @@ mod tests {
             (count("gsm8k/train"), count("seed_tasks"), count("dolly")),
             (12, 10, 0)
         );
-        let early = &chosen[..8];
-        assert!(early.iter().any(|p| p.source == "seed_tasks"));
+        // Capped, the large source is still spread over the whole work.
+        let capped = big(600);
+        let many = capped[..100].iter().filter(|p| p.source == "large").count();
+        assert!((35..65).contains(&many), "{many}");
         assert_eq!(chosen, choose(mixed(), &choice), "the seed is the order");
         let one = Choice {
             sources: vec!["GSM".into()],
