@@ -30,9 +30,10 @@ Examples:
       --prompts p.jsonl --out resp.jsonl
 
 A line of a prompt file is a JSON object with 'prompt', and if wanted 'id' (or 'prompt_id'),
-'source' (or 'dataset'), 'licence' and 'max_tokens'. What --out holds already is not asked again, so the same
-command continues after an interruption. Requests that failed stand in OUT.failures.jsonl and are
-asked again by the next run. The first Ctrl-C waits for the answers under way, the second does not.
+'source' (or 'dataset'), 'licence' and 'max_tokens'. What --out holds already is not asked again,
+so the same command continues after an interruption. Requests that failed stand beside it in
+OUT.failures.jsonl (its extension replaced) and are asked again by the next run. The first Ctrl-C
+waits for the answers under way, the second does not.
 
 Exit codes: 0 done, 1 error, 2 usage, 3 some requests failed, 130 interrupted.")]
 pub(crate) struct Collect {
