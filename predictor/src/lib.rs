@@ -5,6 +5,7 @@
 //! from the text a user writes on a command line.
 
 mod constant;
+pub mod drift;
 mod error;
 mod latency;
 mod noise;
@@ -14,6 +15,7 @@ mod oracle;
 mod parse;
 mod predict;
 mod profile;
+pub mod service;
 
 pub use constant::Constant;
 pub use error::PredictError;

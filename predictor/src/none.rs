@@ -1,7 +1,7 @@
 //! The predictor that predicts nothing, for policies that need no lengths.
 
 use crate::error::PredictError;
-use crate::predict::{LengthPredictor, Prediction, Request, Source};
+use crate::predict::{LengthPredictor, Prediction, Request};
 
 /// Answers NaN to everything.
 #[derive(Debug, Clone, Default)]
@@ -17,14 +17,8 @@ impl LengthPredictor for NoPrediction {
         batch: &[Request],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
-        let unknown = Prediction {
-            remaining_tokens: f32::NAN,
-            sigma_tokens: f32::NAN,
-            p90_tokens: f32::NAN,
-            source: Source::None,
-        };
         out.clear();
-        out.resize(batch.len(), unknown);
+        out.resize(batch.len(), Prediction::UNKNOWN);
         Ok(())
     }
 

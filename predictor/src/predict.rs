@@ -71,6 +71,14 @@ pub struct Prediction {
 const Z90: f64 = 1.281_551_565_544_600_4;
 
 impl Prediction {
+    /// What stands where nobody predicted: all lengths are NaN.
+    pub const UNKNOWN: Self = Self {
+        remaining_tokens: f32::NAN,
+        sigma_tokens: f32::NAN,
+        p90_tokens: f32::NAN,
+        source: Source::None,
+    };
+
     /// A prediction with a Gaussian error: floors the length at one token and derives the p90.
     #[must_use]
     pub fn gaussian(remaining_tokens: f64, sigma_tokens: f64, source: Source) -> Self {

@@ -46,10 +46,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Crates of others that one of ours keeps to itself, by the beginning of their names.
 const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime", &["elis-policy-runtime"]),
-    ("tokio", &["elis-host"]),
+    ("tokio", &["elis-host", "elis-predictor"]),
     ("axum", &["elis-host"]),
     ("hyper", &["elis-host"]),
-    ("reqwest", &["elis-host"]),
+    ("reqwest", &["elis-host", "elis-predictor"]),
     ("candle", &["elis-predictor", "elis-host"]),
     ("rayon", &["elis-bench-harness"]),
 ];
