@@ -5,6 +5,7 @@
 //! from the text a user writes on a command line.
 
 mod constant;
+pub mod encoder;
 mod error;
 mod latency;
 mod noise;
