@@ -6,6 +6,7 @@
 
 mod constant;
 pub mod drift;
+pub mod encoder;
 mod error;
 mod latency;
 mod noise;

@@ -10,7 +10,8 @@ use crate::support::root;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("elis-scheduler", &[]),
     ("elis-policy-sdk", &[]),
-    ("elis-predictor", &[]),
+    ("elis-ragged", &[]),
+    ("elis-predictor", &["elis-ragged"]),
     ("elis-workloads", &[]),
     ("elis-policy-runtime", &["elis-scheduler"]),
     (
@@ -52,6 +53,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("reqwest", &["elis-host", "elis-predictor"]),
     ("candle", &["elis-predictor", "elis-host"]),
     ("rayon", &["elis-bench-harness"]),
+    ("gemm", &["elis-ragged"]),
 ];
 
 fn packages() -> Vec<Package> {

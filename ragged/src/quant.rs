@@ -1,0 +1,317 @@
+//! Linear layers of small integers: blocks of 32 with a scale, multiplied exactly.
+//!
+//! A weight is `scale * (code - offset) + min` with a code of 0..=255, an offset that the whole
+//! matrix shares and no minimum unless the format has one. Q8_0 of GGUF is codes with offset 128;
+//! Q4_1 is codes of 0..=15 with offset 0 and minima. Activations are quantised when they come, to
+//! -127..=127 with a scale for each block. Sums over a block are integers and so exact; blocks are
+//! added in order with one fused multiply-add each, on every processor, hence the results have the
+//! same bits everywhere.
+
+use crate::cpu::{Cpu, Level, versions};
+use crate::panels::WIDTH;
+use crate::scratch::{Scratch, grown};
+
+/// Values that share a scale.
+pub const BLOCK: usize = 32;
+/// Rows that all weights meet before the next rows come: their codes stay in the second cache.
+const ROWS_AT_ONCE: usize = 96;
+
+/// 32 weights of one output: `scale * (code - offset) + min`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Block {
+    /// One code for each input.
+    pub codes: [u8; BLOCK],
+    /// Step between neighbouring codes.
+    pub scale: f32,
+    /// What is added to each weight; read only where the format has minima.
+    pub min: f32,
+}
+
+/// How the codes of a matrix are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Offset 128, no minima: GGUF's Q8_0 with 128 added to each of its bytes.
+    Q8,
+    /// Offset 0, minima: GGUF's Q4_1 with a byte for each code.
+    Min,
+}
+
+impl Format {
+    fn offset(self) -> i32 {
+        match self {
+            Self::Q8 => 128,
+            Self::Min => 0,
+        }
+    }
+}
+
+/// A tile of a product of integers: `rows` x `columns` outputs.
+pub(crate) struct QuantTile<'a> {
+    /// Activations: codes, scales and sums of codes, `blocks` for each row.
+    pub(crate) codes: &'a [i8],
+    pub(crate) scales: &'a [f32],
+    pub(crate) sums: &'a [i32],
+    /// A panel of weights: in a block, 8 groups of 4 inputs of 32 outputs.
+    pub(crate) weights: &'a [u8],
+    /// For each block, 32 outputs.
+    pub(crate) weight_scales: &'a [f32],
+    /// The same, or empty.
+    pub(crate) weight_mins: &'a [f32],
+    pub(crate) offset: i32,
+    /// 32 outputs.
+    pub(crate) bias: &'a [f32],
+    pub(crate) blocks: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) out_stride: usize,
+}
+
+/// Quantised rows, each padded with zeros to whole blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Activations {
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+/// Weights of a layer with `n` outputs and `k` inputs.
+#[derive(Debug)]
+pub(crate) struct Quant {
+    cpu: Cpu,
+    n: usize,
+    k: usize,
+    format: Format,
+    /// Padded with zeros to whole panels, as all that follows.
+    bias: Vec<f32>,
+    codes: Vec<u8>,
+    scales: Vec<f32>,
+    mins: Vec<f32>,
+}
+
+impl Quant {
+    /// `block(output, i)` gives inputs `32 * i ..` of one output; inputs beyond `k` meet zeros.
+    pub(crate) fn new(
+        cpu: Cpu,
+        (n, k): (usize, usize),
+        format: Format,
+        bias: &[f32],
+        mut block: impl FnMut(usize, usize) -> Block,
+    ) -> Self {
+        assert_eq!(bias.len(), n);
+        let (panels, blocks) = (n.div_ceil(WIDTH), k.div_ceil(BLOCK));
+        let mut padded = bias.to_vec();
+        padded.resize(panels * WIDTH, 0.0);
+        let mut codes = vec![0; panels * blocks * BLOCK * WIDTH];
+        let mut scales = vec![0.0; panels * blocks * WIDTH];
+        let mut mins = match format {
+            Format::Q8 => Vec::new(),
+            Format::Min => scales.clone(),
+        };
+        for output in 0..n {
+            let (panel, column) = (output / WIDTH, output % WIDTH);
+            for i in 0..blocks {
+                let from = block(output, i);
+                let at = panel * blocks + i;
+                scales[at * WIDTH + column] = from.scale;
+                if format == Format::Min {
+                    mins[at * WIDTH + column] = from.min;
+                }
+                for (input, code) in from.codes.into_iter().enumerate() {
+                    let group = at * (BLOCK / 4) + input / 4;
+                    codes[(group * WIDTH + column) * 4 + input % 4] = code;
+                }
+            }
+        }
+        Self {
+            cpu,
+            n,
+            k,
+            format,
+            bias: padded,
+            codes,
+            scales,
+            mins,
+        }
+    }
+
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.n, self.k)
+    }
+
+    pub(crate) fn forward(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let (n, k) = self.shape();
+        let rows = x.chunks(ROWS_AT_ONCE * k);
+        for (x, out) in rows.zip(out.chunks_mut(ROWS_AT_ONCE * n)) {
+            let rows = x.len() / k;
+            let Activations {
+                codes,
+                scales,
+                sums,
+            } = &mut scratch.activations;
+            let blocks = k.div_ceil(BLOCK);
+            let codes = grown(codes, rows * blocks * BLOCK);
+            let (scales, sums) = (grown(scales, rows * blocks), grown(sums, rows * blocks));
+            quantise(self.cpu, x, k, codes, scales, sums);
+            self.tiles(codes, scales, sums, out, rows);
+        }
+    }
+
+    fn tiles(&self, codes: &[i8], scales: &[f32], sums: &[i32], out: &mut [f32], rows: usize) {
+        let blocks = self.k.div_ceil(BLOCK);
+        let at_once = match self.cpu.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => crate::avx512::QUANT_ROWS,
+            _ => 1,
+        };
+        for panel in 0..self.n.div_ceil(WIDTH) {
+            let column = panel * WIDTH;
+            let weights = panel * blocks * WIDTH..(panel + 1) * blocks * WIDTH;
+            for row in (0..rows).step_by(at_once) {
+                let tile = QuantTile {
+                    codes: &codes[row * blocks * BLOCK..],
+                    scales: &scales[row * blocks..],
+                    sums: &sums[row * blocks..],
+                    weights: &self.codes[weights.start * BLOCK..weights.end * BLOCK],
+                    weight_scales: &self.scales[weights.clone()],
+                    weight_mins: self.mins.get(weights.clone()).unwrap_or_default(),
+                    offset: self.format.offset(),
+                    bias: &self.bias[column..column + WIDTH],
+                    blocks,
+                    rows: at_once.min(rows - row),
+                    columns: WIDTH.min(self.n - column),
+                    out_stride: self.n,
+                };
+                let out = &mut out[row * self.n + column..];
+                match self.cpu.level() {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => crate::avx512::quant(self.cpu, &tile, out),
+                    _ => portable_tile(self.cpu, &tile, out),
+                }
+            }
+        }
+    }
+}
+
+/// Quantises 32 weights as Q8_0 does: the largest magnitude is 127 steps.
+pub fn quantise_weights(weights: &[f32]) -> Block {
+    let largest = weights.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+    let scale = largest / 127.0;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let mut codes = [128; BLOCK];
+    for (code, weight) in codes.iter_mut().zip(weights) {
+        let step = (weight * inverse).round().clamp(-127.0, 127.0);
+        *code = (step as i32 + 128) as u8;
+    }
+    Block {
+        codes,
+        scale,
+        min: 0.0,
+    }
+}
+
+versions! {
+    /// Quantises rows of `k` floats block by block.
+    quantise = quantise_rows(
+        x: &[f32],
+        k: usize,
+        codes: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [i32],
+    )
+}
+
+#[inline(always)]
+fn quantise_rows<const FMA: bool>(
+    x: &[f32],
+    k: usize,
+    codes: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [i32],
+) {
+    let blocks = k.div_ceil(BLOCK);
+    for (r, row) in x.chunks_exact(k).enumerate() {
+        for (b, values) in row.chunks(BLOCK).enumerate() {
+            let mut padded = [0.0; BLOCK];
+            let values: &[f32; BLOCK] = match values.try_into() {
+                Ok(values) => values,
+                Err(_) => {
+                    padded[..values.len()].copy_from_slice(values);
+                    &padded
+                }
+            };
+            let at = r * blocks + b;
+            let codes = &mut codes[at * BLOCK..(at + 1) * BLOCK];
+            (scales[at], sums[at]) = quantise_block(values, codes);
+        }
+    }
+}
+
+/// Adding this rounds a float of less than 2^22 to an integer in its lowest bits, ties to even, on
+/// every processor: 1.5 * 2^23.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// Quantises one block and returns its scale and the sum of its codes.
+#[inline(always)]
+fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8]) -> (f32, i32) {
+    let mut lanes = [0.0f32; 16];
+    for (i, value) in values.iter().enumerate() {
+        let magnitude = value.abs();
+        let lane = &mut lanes[i % 16];
+        *lane = if magnitude > *lane { magnitude } else { *lane };
+    }
+    let largest = lanes
+        .iter()
+        .fold(0.0f32, |most, &x| if x > most { x } else { most });
+    // So small that the reciprocal overflows is zero for a sum of this kind.
+    let (scale, inverse) = if largest > 1e-30 && largest < f32::INFINITY {
+        (largest / 127.0, 127.0 / largest)
+    } else {
+        (0.0, 0.0)
+    };
+    let mut sum = 0i32;
+    for (code, value) in codes.iter_mut().zip(values) {
+        let bits = (value * inverse + ROUNDER).to_bits() as i32;
+        let step = bits.wrapping_sub(ROUNDER.to_bits() as i32) as i8;
+        *code = step;
+        sum += i32::from(step);
+    }
+    (scale, sum)
+}
+
+versions! {
+    /// One row of a tile, in the order of sums that the micro kernel has.
+    portable_tile = portable_row(tile: &QuantTile<'_>, out: &mut [f32])
+}
+
+#[inline(always)]
+fn portable_row<const FMA: bool>(tile: &QuantTile<'_>, out: &mut [f32]) {
+    let mut totals = [0.0f32; WIDTH];
+    totals.copy_from_slice(tile.bias);
+    for block in 0..tile.blocks {
+        let codes = &tile.codes[block * BLOCK..(block + 1) * BLOCK];
+        let weights = &tile.weights[block * BLOCK * WIDTH..(block + 1) * BLOCK * WIDTH];
+        let sum = tile.sums[block];
+        let mut sums = [sum * -tile.offset; WIDTH];
+        let groups = codes.chunks_exact(4);
+        for (x, weights) in groups.zip(weights.chunks_exact(4 * WIDTH)) {
+            for (sum, w) in sums.iter_mut().zip(weights.chunks_exact(4)) {
+                for i in 0..4 {
+                    *sum += i32::from(w[i]) * i32::from(x[i]);
+                }
+            }
+        }
+        let scale = tile.scales[block];
+        let at = block * WIDTH..(block + 1) * WIDTH;
+        let scales = &tile.weight_scales[at.clone()];
+        for j in 0..WIDTH {
+            // Fused on every processor, in software where it must be: once for 32 products.
+            totals[j] = (sums[j] as f32 * scales[j]).mul_add(scale, totals[j]);
+        }
+        if let Some(mins) = tile.weight_mins.get(at) {
+            for j in 0..WIDTH {
+                totals[j] = mins[j].mul_add(sum as f32 * scale, totals[j]);
+            }
+        }
+    }
+    out[..tile.columns].copy_from_slice(&totals[..tile.columns]);
+}
