@@ -8,6 +8,8 @@ mod constant;
 pub mod drift;
 pub mod encoder;
 mod error;
+pub mod features;
+pub mod head;
 mod latency;
 mod noise;
 mod noisy;

@@ -1,0 +1,185 @@
+//! The head: from what is known about a request to a distribution of its remaining tokens.
+//!
+//! A head is a few fully connected layers with ReLU between them over standardised inputs. The
+//! paper's is one configuration of it (8 layers, hidden 1024: section 4.2); see [`Spec`]. Heads are
+//! trained with candle and run on our own kernels, which take tens of microseconds for a batch.
+
+mod bins;
+mod inputs;
+mod store;
+
+use elis_ragged::{Cpu, Linear, Precision, Scratch};
+use serde::{Deserialize, Serialize};
+
+pub use bins::{Bins, Summary};
+pub use inputs::{Evidence, Input};
+pub use store::HeadError;
+
+/// Standardised inputs are cut off here, so that one odd prompt does not drown the rest.
+const CLIP: f32 = 4.0;
+
+/// What a head looks at and how large it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// What it looks at, in the order of the row.
+    pub inputs: Vec<Input>,
+    /// Widths of the hidden layers; none makes it a linear model.
+    pub hidden: Vec<usize>,
+    /// Bins of the distribution; 0 for one number, trained on the logarithm of the length.
+    pub bins: usize,
+}
+
+/// Everything of a head but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// What was asked for.
+    pub spec: Spec,
+    /// Numbers of an embedding.
+    pub embedding: usize,
+    /// Models that were trained on.
+    pub models: usize,
+    /// The bins; `None` for one number.
+    pub bins: Option<Bins>,
+}
+
+/// One fully connected layer, row-major, a row for each output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// Outputs.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+    /// `outputs * inputs` weights.
+    pub weights: Vec<f32>,
+    /// One for each output.
+    pub bias: Vec<f32>,
+}
+
+/// A trained head.
+#[derive(Debug)]
+pub struct Head {
+    shape: Shape,
+    mean: Vec<f32>,
+    scale: Vec<f32>,
+    layers: Vec<Layer>,
+    linear: Vec<Linear>,
+    scratch: Scratch,
+}
+
+impl Shape {
+    /// Numbers of a row.
+    pub fn width(&self) -> usize {
+        let width = |input: &Input| input.width(self.embedding, self.models);
+        self.spec.inputs.iter().map(width).sum()
+    }
+
+    /// Numbers that the last layer gives.
+    pub fn outputs(&self) -> usize {
+        self.bins.as_ref().map_or(1, Bins::len)
+    }
+
+    /// Outputs and inputs of each layer.
+    pub fn layers(&self) -> Vec<(usize, usize)> {
+        let widths = [self.width()]
+            .into_iter()
+            .chain(self.spec.hidden.iter().copied());
+        let outputs = self.spec.hidden.iter().copied().chain([self.outputs()]);
+        outputs.zip(widths).collect()
+    }
+
+    /// Appends the row of one request.
+    pub fn write_row(&self, evidence: &Evidence<'_>, rows: &mut Vec<f32>) {
+        for input in &self.spec.inputs {
+            input.write(input.width(self.embedding, self.models), evidence, rows);
+        }
+    }
+}
+
+/// Standardises rows in place: `(x - mean) * scale`, cut off at four deviations.
+pub fn standardise(rows: &mut [f32], mean: &[f32], scale: &[f32]) {
+    for row in rows.chunks_exact_mut(mean.len().max(1)) {
+        for ((value, mean), scale) in row.iter_mut().zip(mean).zip(scale) {
+            *value = ((*value - mean) * scale).clamp(-CLIP, CLIP);
+        }
+    }
+}
+
+impl Head {
+    /// A head of those layers; `mean` and `scale` standardise its inputs.
+    ///
+    /// # Errors
+    ///
+    /// [`HeadError`] where the parts do not belong together or hold what is no number.
+    pub fn new(
+        shape: Shape,
+        mean: Vec<f32>,
+        scale: Vec<f32>,
+        layers: Vec<Layer>,
+    ) -> Result<Self, HeadError> {
+        store::check(&shape, &mean, &scale, &layers)?;
+        let cpu = Cpu::detect();
+        let linear = layers
+            .iter()
+            .map(|layer| {
+                let size = (layer.outputs, layer.inputs);
+                Linear::new(cpu, Precision::F32, size, &layer.weights, &layer.bias)
+            })
+            .collect();
+        Ok(Self {
+            shape,
+            mean,
+            scale,
+            layers,
+            linear,
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// What it looks at.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Predicts for rows that [`Shape::write_row`] wrote; they are standardised in place.
+    pub fn predict(&mut self, rows: &mut [f32]) -> Vec<Summary> {
+        standardise(rows, &self.mean, &self.scale);
+        let count = rows.len() / self.shape.width().max(1);
+        let mut values = rows.to_vec();
+        for (i, layer) in self.linear.iter().enumerate() {
+            if i > 0 {
+                values.iter_mut().for_each(|value| *value = value.max(0.0));
+            }
+            let mut out = vec![0.0; count * layer.shape().0];
+            layer.forward(&values, &mut out, &mut self.scratch);
+            values = out;
+        }
+        values
+            .chunks_exact_mut(self.shape.outputs())
+            .map(|outputs| self.shape.summarise(outputs))
+            .collect()
+    }
+}
+
+impl Shape {
+    /// What the outputs of the last layer say.
+    fn summarise(&self, outputs: &mut [f32]) -> Summary {
+        let Some(bins) = &self.bins else {
+            let tokens = (libm::expf(outputs[0].min(12.0)) - 1.0).max(0.0);
+            return Summary {
+                median_tokens: tokens,
+                mean_tokens: tokens,
+                sigma_tokens: f32::NAN,
+                p10_tokens: f32::NAN,
+                p90_tokens: f32::NAN,
+            };
+        };
+        let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        outputs
+            .iter_mut()
+            .for_each(|logit| *logit = libm::expf(*logit - largest));
+        bins.summarise(outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests;
