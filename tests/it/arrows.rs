@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("elis-scheduler", &[]),
     ("elis-policy-sdk", &[]),
     ("elis-ragged", &[]),
-    ("elis-predictor", &["elis-ragged"]),
+    ("elis-predictor", &["elis-ragged", "elis-workloads"]),
     ("elis-workloads", &[]),
     ("elis-policy-runtime", &["elis-scheduler"]),
     (

@@ -19,6 +19,7 @@ mod provenance;
 pub mod readers;
 mod reference;
 mod replay;
+pub mod responses;
 pub mod rng;
 pub mod shipped;
 mod source;

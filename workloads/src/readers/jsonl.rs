@@ -7,7 +7,7 @@ use crate::readers::number;
 use crate::source::Source;
 
 /// One line, an object.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     path: &'a str,
     line: u64,
     text: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Object<'a> {
 }
 
 /// The objects of a file; empty lines are passed over.
-pub(super) fn objects(source: &Source) -> impl Iterator<Item = Result<Object<'_>, WorkloadError>> {
+pub(crate) fn objects(source: &Source) -> impl Iterator<Item = Result<Object<'_>, WorkloadError>> {
     let lines = source.bytes.split(|byte| *byte == b'\n').zip(1_u64..);
     lines
         .filter(|(bytes, _)| !bytes.trim_ascii().is_empty())
@@ -45,7 +45,7 @@ pub(super) fn objects(source: &Source) -> impl Iterator<Item = Result<Object<'_>
 
 impl Object<'_> {
     /// The first of `names` that the object holds.
-    pub(super) fn find<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+    pub(crate) fn find<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
         names
             .iter()
             .copied()
@@ -66,13 +66,13 @@ impl Object<'_> {
     }
 
     /// A number of tokens under one of `names`.
-    pub(super) fn tokens(&self, names: &[&str], what: &str) -> Result<u32, WorkloadError> {
+    pub(crate) fn tokens(&self, names: &[&str], what: &str) -> Result<u32, WorkloadError> {
         let name = self.require(names)?;
         number::tokens(&self.shown(name)).ok_or_else(|| self.wrong(name, what, "a whole number"))
     }
 
     /// A time under `name` in some unit, as nanoseconds.
-    pub(super) fn time_ns(
+    pub(crate) fn time_ns(
         &self,
         name: &str,
         unit: &str,
@@ -83,14 +83,37 @@ impl Object<'_> {
             .ok_or_else(|| self.wrong(name, "arrival", &format!("a time in {unit}, 0 or later")))
     }
 
-    fn shown(&self, name: &str) -> String {
+    /// A text under `name`.
+    pub(crate) fn text(&self, name: &str, what: &str) -> Result<&str, WorkloadError> {
+        let name = self.require(&[name])?;
         self.fields
             .get(name)
-            .map(Value::to_string)
-            .unwrap_or_default()
+            .and_then(Value::as_str)
+            .ok_or_else(|| self.wrong(name, what, "a text"))
     }
 
-    fn wrong(&self, name: &str, what: &str, expected: &str) -> WorkloadError {
+    /// A text under `name`, empty where the field is missing or null.
+    pub(crate) fn text_or_empty(&self, name: &str, what: &str) -> Result<&str, WorkloadError> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(""),
+            Some(_) => self.text(name, what),
+        }
+    }
+
+    /// A list of numbers of tokens under `name`, at least one.
+    pub(crate) fn token_list(&self, name: &str, what: &str) -> Result<Vec<u32>, WorkloadError> {
+        let name = self.require(&[name])?;
+        let list = self.fields.get(name).and_then(Value::as_array);
+        list.and_then(|list| {
+            let each = list.iter().map(|value| number::tokens(&value.to_string()));
+            each.collect::<Option<Vec<u32>>>()
+        })
+        .filter(|tokens| !tokens.is_empty())
+        .ok_or_else(|| self.wrong(name, what, "a list of whole numbers"))
+    }
+
+    /// An error at the field `name`.
+    pub(crate) fn error_at(&self, name: &str, problem: String) -> WorkloadError {
         let column = self
             .text
             .find(&format!("\"{name}\""))
@@ -99,7 +122,19 @@ impl Object<'_> {
             path: self.path.to_owned(),
             line: self.line,
             column,
-            problem: format!("{what}: '{}' is not {expected}", self.shown(name)),
+            problem,
         }
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.fields
+            .get(name)
+            .map(Value::to_string)
+            .unwrap_or_default()
+    }
+
+    fn wrong(&self, name: &str, what: &str, expected: &str) -> WorkloadError {
+        let problem = format!("{what}: '{}' is not {expected}", self.shown(name));
+        self.error_at(name, problem)
     }
 }

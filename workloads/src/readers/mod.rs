@@ -2,7 +2,7 @@
 
 mod azure;
 mod burstgpt;
-mod jsonl;
+pub(crate) mod jsonl;
 mod lengths;
 mod mooncake;
 mod number;
