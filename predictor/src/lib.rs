@@ -11,6 +11,8 @@ mod error;
 pub mod features;
 pub mod head;
 mod latency;
+#[cfg(feature = "learn")]
+pub mod learn;
 mod noise;
 mod noisy;
 mod none;
@@ -19,6 +21,7 @@ mod parse;
 mod predict;
 mod profile;
 pub mod service;
+pub mod trained;
 
 pub use constant::Constant;
 pub use error::PredictError;

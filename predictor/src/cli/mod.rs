@@ -1,12 +1,16 @@
 //! The command line: one module for each subcommand.
 
 mod collect;
+mod corpus;
+mod eval;
+mod predict;
+mod train;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Collect what predictors of response lengths learn from.
+/// Predict how long responses will be: collect responses, train on them, judge, predict.
 #[derive(Debug, Parser)]
 #[command(name = "elis-predictor", version, about, max_term_width = 100)]
 struct Cli {
@@ -18,6 +22,12 @@ struct Cli {
 enum Command {
     /// Ask a live OpenAI-compatible server for responses and keep them, with their lengths.
     Collect(collect::Collect),
+    /// Train a predictor on responses of known length.
+    Train(train::Train),
+    /// Judge a predictor on prompts that it was not trained on, beside simpler ways.
+    Eval(eval::Eval),
+    /// Predict the lengths of responses to the prompts on standard input.
+    Predict(predict::Predict),
 }
 
 /// Runs the command. Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some requests
@@ -25,6 +35,9 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Collect(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
     };
     match result {
         Ok(code) => code,

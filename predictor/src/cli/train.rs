@@ -1,0 +1,144 @@
+//! `elis-predictor train`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
+use elis_predictor::trained::{Card, Figures, Provenance, Trained};
+
+use super::corpus::{Data, bar, vectors};
+
+/// Longest examples that help shows.
+const EXAMPLES: &str = "Examples:
+  elis-predictor train --encoder models/all-minilm-l6-v2 --data responses.jsonl \\
+                       --out models/predictor
+  elis-predictor train --head lexical --data responses.jsonl --out models/words-only
+
+The folder gets the heads, their description (predictor.json) and a model card. What was encoded is
+kept there too, so that a second run, or one that goes on after it was stopped, does not encode again.";
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Train {
+    /// The text encoder: a folder or a name on the hub.
+    #[arg(long, default_value = "models/all-minilm-l6-v2", value_name = "PATH|NAME")]
+    encoder: String,
+    #[command(flatten)]
+    data: Data,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What heads look at and how large they are: ours, lexical (no encoder), paper.
+    #[arg(long, default_value = "ours", value_name = "NAME")]
+    head: String,
+    /// The most epochs of each head.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Windows of 50 tokens that are learned from; later ones are like the last.
+    #[arg(long, default_value_t = 12, value_name = "N")]
+    steps: u32,
+    /// Longer responses count as this long.
+    #[arg(long, default_value_t = 2048, value_name = "TOKENS")]
+    cap: u32,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads of the encoder.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
+
+impl Train {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let recipe = self.recipe()?;
+        let corpus = self.data.read()?;
+        fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let vectors = if recipe.needs_encoder() {
+            let cache = self.out.join("embeddings.bin");
+            vectors(&corpus, &self.encoder, self.threads, self.steps, &cache)?
+        } else {
+            Vectors::default()
+        };
+        let samples = samples(&corpus, Split::ByPrompt, self.steps, self.cap);
+        let bar = bar("training");
+        bar.set_length((recipe.arrival_fit.epochs + recipe.later_fit.epochs) as u64);
+        let heads = learn::train(&corpus, &vectors, &samples, &recipe, self.cap, |step, epoch| {
+            bar.suspend(|| {
+                eprintln!(
+                    "{step:?}: epoch {}, loss {:.4}, validation MAE {:.1} tokens",
+                    epoch.epoch, epoch.loss, epoch.validation_mae_tokens
+                );
+            });
+            bar.inc(1);
+            true
+        })?;
+        bar.finish_and_clear();
+        let card = self.card(&corpus, &recipe, &heads)?;
+        Trained::save(&self.out, &card, &heads.arrival.head, &heads.later.head)?;
+        eprintln!(
+            "{}: validation MAE {:.1} tokens at arrival, {:.1} later; judge it with\n  \
+             elis-predictor eval --predictor {} --data …",
+            self.out.display(),
+            card.figures.arrival_mae_tokens,
+            card.figures.later_mae_tokens,
+            self.out.display()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn recipe(&self) -> anyhow::Result<Recipe> {
+        let Some(mut recipe) = Recipe::named(&self.head, self.seed) else {
+            bail!("no head is called '{}'; write ours, lexical or paper", self.head);
+        };
+        if let Some(epochs) = self.epochs {
+            recipe.arrival_fit.epochs = epochs;
+            recipe.later_fit.epochs = epochs;
+        }
+        Ok(recipe)
+    }
+
+    fn card(&self, corpus: &Corpus, recipe: &Recipe, heads: &Heads) -> anyhow::Result<Card> {
+        let mut sources: BTreeMap<String, u64> = BTreeMap::new();
+        let mut licences: Vec<String> = Vec::new();
+        for response in &corpus.responses {
+            *sources.entry(response.source.clone()).or_default() += 1;
+            licences.push(response.licence.clone());
+        }
+        licences.sort_unstable();
+        licences.dedup();
+        licences.retain(|licence| !licence.is_empty());
+        let encoder = if recipe.needs_encoder() { self.encoder.clone() } else { String::new() };
+        Ok(Card {
+            schema: "elis-predictor/1".to_owned(),
+            encoder,
+            models: corpus.models.clone(),
+            arrival: heads.arrival.head.shape().clone(),
+            later: heads.later.head.shape().clone(),
+            provenance: Provenance {
+                data: self.data.digests()?,
+                sources: sources.into_iter().collect(),
+                licences,
+                split: "60 : 20 : 20 by the SHA-256 of the prompt; weights are fitted to the 60, \
+                        the 20 say when to stop, the last 20 are for `eval`"
+                    .to_owned(),
+                rows: heads.rows,
+                method: format!(
+                    "head `{}`: cross entropy over bins of remaining tokens, or Huber's loss on \
+                     their logarithm where there are none; AdamW, early stop",
+                    self.head
+                ),
+                seed: self.seed,
+                cap_tokens: self.cap,
+            },
+            figures: Figures {
+                arrival_mae_tokens: heads.arrival.best.validation_mae_tokens,
+                later_mae_tokens: heads.later.best.validation_mae_tokens,
+            },
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! A trained predictor in a folder: an encoder's name, a head for arrival and a head for later.
+
+mod card;
+mod memory;
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use card::{Card, Figures, Provenance};
+pub use model::{Ask, Trained, TrainedError};

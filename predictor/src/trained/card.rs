@@ -1,0 +1,101 @@
+//! What a trained predictor says of itself: `predictor.json`, and the same in words.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::head::Shape;
+
+/// The description of a trained predictor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// `elis-predictor/1`.
+    pub schema: String,
+    /// The encoder, a folder or a name on the hub; empty where no head needs one.
+    pub encoder: String,
+    /// The models that were trained on; a request says which of them answers it.
+    pub models: Vec<String>,
+    /// The head for the prompt alone.
+    pub arrival: Shape,
+    /// The head for prompt and response so far.
+    pub later: Shape,
+    /// What it was trained on and how.
+    pub provenance: Provenance,
+    /// How well it did, on prompts that it was not fitted to.
+    pub figures: Figures,
+}
+
+/// What a predictor was trained on and how.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Files, with their SHA-256.
+    pub data: Vec<(String, String)>,
+    /// Responses of each source that were used.
+    pub sources: Vec<(String, u64)>,
+    /// Licences of the prompts, as the files give them.
+    pub licences: Vec<String>,
+    /// How samples were divided.
+    pub split: String,
+    /// Rows that weights were fitted to, at arrival and later.
+    pub rows: [u64; 2],
+    /// The loss and the optimiser.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// Lengths beyond this count as this many.
+    pub cap_tokens: u32,
+}
+
+/// Errors on validation prompts, in tokens.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Mean absolute error of the median at arrival.
+    pub arrival_mae_tokens: f32,
+    /// The same over all later steps.
+    pub later_mae_tokens: f32,
+}
+
+/// The version of the description that this code writes and reads.
+pub(crate) const SCHEMA: &str = "elis-predictor/1";
+
+impl Card {
+    /// The card in Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from("# A predictor of response lengths\n\n");
+        let p = &self.provenance;
+        let mut line = |name: &str, value: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "- **{name}**: {value}");
+        };
+        line("Encoder", self.encoder.clone());
+        line("Models that answered", self.models.join(", "));
+        let sources = p.sources.iter().map(|(name, n)| format!("{name} ({n} responses)"));
+        line("Sources of the prompts", sources.collect::<Vec<_>>().join(", "));
+        line("Licences of the prompts", p.licences.join(", "));
+        line("Split", p.split.clone());
+        line("Method", p.method.clone());
+        line("Seed", p.seed.to_string());
+        let rows = format!("{} at arrival, {} later", p.rows[0], p.rows[1]);
+        line("Rows trained on", rows);
+        let cap = format!("longer responses count as {} tokens", p.cap_tokens);
+        line("Cap", cap);
+        let f = &self.figures;
+        line(
+            "Mean absolute error on validation prompts",
+            format!(
+                "{:.1} tokens at arrival, {:.1} later",
+                f.arrival_mae_tokens, f.later_mae_tokens
+            ),
+        );
+        text.push_str("\nFiles trained on:\n\n");
+        for (name, digest) in &p.data {
+            let _ = writeln!(text, "- `{name}` (SHA-256 {digest})");
+        }
+        text.push_str(
+            "\nIt predicts how many tokens a response still needs, for scheduling. It reads the \
+             prompt and the response so far, and keeps neither. Outside the kinds of prompts above \
+             it can be worse than a constant: judge it with `elis-predictor eval` on your own.\n",
+        );
+        text
+    }
+}

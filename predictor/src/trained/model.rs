@@ -1,0 +1,334 @@
+//! Asks the heads of a trained predictor, and encodes no text twice.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use elis_ragged::Precision;
+
+use super::card::{Card, SCHEMA};
+use super::memory::{Job, Memory, digest};
+use crate::encoder::{self, Encoder, EncoderError};
+use crate::features::{PromptText, ResponseText};
+use crate::head::{Evidence, Head, HeadError, Summary};
+use crate::predict::{Prediction, Source};
+
+/// Why a trained predictor could not be loaded or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainedError {
+    /// Its description is missing or cannot be read.
+    #[error("{}: {detail}; a trained predictor is a folder that `elis-predictor train` made", path.display())]
+    Card {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Its encoder is not here or not the one that it was trained with.
+    #[error("the encoder {name}: {source}")]
+    Encoder {
+        /// What the card calls it.
+        name: String,
+        /// What is wrong.
+        source: EncoderError,
+    },
+    /// The encoder gives vectors of another length than the heads take.
+    #[error("the encoder {name} gives {has} numbers and the heads take {wanted}; it is not the one \
+             that they were trained with")]
+    Dim {
+        /// What the card calls it.
+        name: String,
+        /// Numbers of an embedding.
+        has: usize,
+        /// Numbers that the heads take.
+        wanted: usize,
+    },
+    /// A head is missing or damaged.
+    #[error("{}: {source}", path.display())]
+    Head {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        source: HeadError,
+    },
+}
+
+/// One question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// Whose it is: what was encoded for a job is not encoded again.
+    pub job: u64,
+    /// The prompt.
+    pub prompt: &'a str,
+    /// Its length as the served model counts.
+    pub prompt_tokens: u32,
+    /// The response so far.
+    pub generated: &'a str,
+    /// Its length.
+    pub generated_tokens: u32,
+    /// The most that it may become.
+    pub max_new_tokens: u32,
+}
+
+/// A trained predictor.
+#[derive(Debug)]
+pub struct Trained {
+    card: Card,
+    digest: String,
+    encoder: Option<Encoder>,
+    arrival: Head,
+    later: Head,
+    served_model: Option<usize>,
+    memory: Memory,
+    busy_ns: u64,
+    encoded: u64,
+}
+
+/// The files of a folder.
+const CARD_FILE: &str = "predictor.json";
+const ARRIVAL_FILE: &str = "arrival.safetensors";
+const LATER_FILE: &str = "later.safetensors";
+
+impl Trained {
+    /// Loads a folder with its encoder, or with another one in its place.
+    ///
+    /// # Errors
+    ///
+    /// Every [`TrainedError`].
+    pub fn load(folder: &Path, encoder: Option<&str>) -> Result<Self, TrainedError> {
+        let path = folder.join(CARD_FILE);
+        let card_error = |detail: String| TrainedError::Card {
+            path: path.clone(),
+            detail,
+        };
+        let text = fs::read_to_string(&path).map_err(|e| card_error(e.to_string()))?;
+        let card: Card = serde_json::from_str(&text).map_err(|e| card_error(e.to_string()))?;
+        if card.schema != SCHEMA {
+            return Err(card_error(format!("its schema is {}, not {SCHEMA}", card.schema)));
+        }
+        let head = |file: &str, shape: &crate::head::Shape| {
+            let path = folder.join(file);
+            Head::load(&path, shape.clone()).map_err(|source| TrainedError::Head { path, source })
+        };
+        let arrival = head(ARRIVAL_FILE, &card.arrival)?;
+        let later = head(LATER_FILE, &card.later)?;
+        let mut shapes = [&card.arrival, &card.later].into_iter();
+        let needs = shapes.any(|shape| shape.spec.inputs.iter().any(|input| input.is_embedding()));
+        let name = encoder.unwrap_or(&card.encoder).to_owned();
+        let encoder = needs.then(|| load_encoder(&name)).transpose()?;
+        if let Some(encoder) = &encoder {
+            let wanted = card.arrival.embedding;
+            let has = encoder.dim();
+            if has != wanted {
+                return Err(TrainedError::Dim { name, has, wanted });
+            }
+        }
+        let weights = fs::read(folder.join(LATER_FILE)).unwrap_or_default();
+        let digest = hex(&digest(&(text + &hex(&sha(&weights)))));
+        Ok(Self {
+            card,
+            digest,
+            encoder,
+            arrival,
+            later,
+            served_model: None,
+            memory: Memory::default(),
+            busy_ns: 0,
+            encoded: 0,
+        })
+    }
+
+    /// Writes heads and description into a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainedError::Card`] and [`TrainedError::Head`] where files cannot be written.
+    pub fn save(
+        folder: &Path,
+        card: &Card,
+        arrival: &Head,
+        later: &Head,
+    ) -> Result<(), TrainedError> {
+        for (file, head) in [(ARRIVAL_FILE, arrival), (LATER_FILE, later)] {
+            let path = folder.join(file);
+            head.save(&path).map_err(|source| TrainedError::Head { path, source })?;
+        }
+        let write = |file: &str, text: String| {
+            let path = folder.join(file);
+            fs::write(&path, text).map_err(|e| TrainedError::Card {
+                path,
+                detail: e.to_string(),
+            })
+        };
+        let json = serde_json::to_string_pretty(card).map_err(|e| TrainedError::Card {
+            path: folder.join(CARD_FILE),
+            detail: e.to_string(),
+        })?;
+        write("MODEL_CARD.md", card.markdown())?;
+        write(CARD_FILE, json + "\n")
+    }
+
+    /// What it says of itself.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Names weights and description together.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Says which model answers, by the name that it was trained under; an unknown one is none.
+    pub fn serve(&mut self, model: &str) {
+        self.served_model = self.card.models.iter().position(|known| known == model);
+    }
+
+    /// Time spent on predictions, in nanoseconds, and texts that were encoded.
+    pub fn cost(&self) -> (u64, u64) {
+        (self.busy_ns, self.encoded)
+    }
+
+    /// Forgets a job that has ended.
+    pub fn forget(&mut self, job: u64) {
+        self.memory.jobs.pop(&job);
+    }
+
+    /// Answers questions in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainedError::Encoder`].
+    pub fn ask(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Prediction>, TrainedError> {
+        let begin = Instant::now();
+        let jobs = self.encode(asks)?;
+        let mut summaries: Vec<Option<Summary>> = vec![None; asks.len()];
+        for later in [false, true] {
+            let head = if later { &mut self.later } else { &mut self.arrival };
+            let chosen: Vec<usize> = (0..asks.len())
+                .filter(|&i| (asks[i].generated_tokens > 0) == later)
+                .collect();
+            let mut rows = Vec::new();
+            for &i in &chosen {
+                write_row(head, &asks[i], &jobs[i], self.served_model, &mut rows);
+            }
+            for (&i, summary) in chosen.iter().zip(head.predict(&mut rows)) {
+                summaries[i] = Some(summary);
+            }
+        }
+        for (ask, job) in asks.iter().zip(jobs) {
+            self.memory.jobs.put(ask.job, job);
+        }
+        self.busy_ns += begin.elapsed().as_nanos() as u64;
+        let answer = |(summary, ask): (Option<Summary>, &Ask<'_>)| {
+            summary.map_or(Prediction::UNKNOWN, |summary| prediction(&summary, ask))
+        };
+        Ok(summaries.into_iter().zip(asks).map(answer).collect())
+    }
+
+    /// Encodes what is new in the questions, all of it together.
+    fn encode(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Job>, TrainedError> {
+        let mut jobs: Vec<Job> = Vec::with_capacity(asks.len());
+        for ask in asks {
+            jobs.push(self.memory.take(ask.job, ask.prompt, ask.generated));
+        }
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(jobs);
+        };
+        let windows: Vec<&str> = asks.iter().zip(&jobs).map(|(a, j)| &a.generated[j.bytes..]).collect();
+        let fresh = asks.iter().zip(&jobs).filter(|(_, job)| job.prompt.is_empty());
+        let prompts = fresh.map(|(ask, _)| ask.prompt);
+        let texts = prompts.chain(windows.iter().copied().filter(|text| !text.is_empty()));
+        let mut missing: HashMap<[u8; 32], &str> = HashMap::new();
+        let mut order = Vec::new();
+        for text in texts {
+            let digest = digest(text);
+            if self.memory.texts.get(&digest).is_none() && missing.insert(digest, text).is_none() {
+                order.push((digest, text));
+            }
+        }
+        let mut known: HashMap<[u8; 32], Arc<[f32]>> = HashMap::new();
+        if !order.is_empty() {
+            let chosen: Vec<&str> = order.iter().map(|(_, text)| *text).collect();
+            let name = &self.card.encoder;
+            let embeddings = encoder.encode(&chosen).map_err(|source| TrainedError::Encoder {
+                name: name.clone(),
+                source,
+            })?;
+            self.encoded += order.len() as u64;
+            for ((digest, _), row) in order.iter().zip(embeddings.iter()) {
+                known.insert(*digest, row.into());
+                self.memory.texts.put(*digest, row.into());
+            }
+        }
+        let mut of = |text: &str| {
+            let digest = digest(text);
+            let kept = || self.memory.texts.get(&digest).cloned();
+            known.get(&digest).cloned().or_else(kept).unwrap_or_default()
+        };
+        for ((ask, job), window) in asks.iter().zip(&mut jobs).zip(windows) {
+            if job.prompt.is_empty() {
+                job.prompt = of(ask.prompt);
+            }
+            if !window.is_empty() {
+                job.add_window(of(window), ask.generated);
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+fn write_row(
+    head: &Head,
+    ask: &Ask<'_>,
+    job: &Job,
+    served_model: Option<usize>,
+    rows: &mut Vec<f32>,
+) {
+    let prompt = PromptText::new(ask.prompt, ask.prompt_tokens);
+    let response = (ask.generated_tokens > 0)
+        .then(|| ResponseText::new(ask.generated, ask.generated_tokens, &prompt));
+    let evidence = Evidence {
+        prompt: &prompt,
+        response: response.as_ref(),
+        prompt_embedding: &job.prompt,
+        windows_embedding: &job.sum,
+        windows: job.windows,
+        window_embedding: &job.last,
+        served_model,
+    };
+    head.shape().write_row(&evidence, rows);
+}
+
+/// A summary as a prediction: the median, and never more than the request may still produce.
+fn prediction(summary: &Summary, ask: &Ask<'_>) -> Prediction {
+    let left = ask.max_new_tokens.saturating_sub(ask.generated_tokens).max(1) as f32;
+    let bounded = |tokens: f32| if tokens.is_nan() { tokens } else { tokens.clamp(1.0, left) };
+    Prediction {
+        remaining_tokens: bounded(summary.median_tokens),
+        sigma_tokens: summary.sigma_tokens,
+        p90_tokens: bounded(summary.p90_tokens),
+        source: Source::Trained,
+    }
+}
+
+fn load_encoder(name: &str) -> Result<Encoder, TrainedError> {
+    let options = encoder::Options {
+        precision: Precision::Q8,
+        ..encoder::Options::default()
+    };
+    Encoder::open(name, &options).map_err(|source| TrainedError::Encoder {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+fn sha(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,100 @@
+use std::path::Path;
+
+use super::*;
+use crate::head::{Bins, Head, Input, Layer, Shape, Spec};
+
+/// Heads that need no encoder, with weights that make a longer prompt a longer response.
+fn card(inputs: Vec<Input>) -> Card {
+    let lengths: Vec<f32> = (1..=400u16).map(f32::from).collect();
+    let shape = Shape {
+        spec: Spec {
+            inputs,
+            hidden: vec![],
+            bins: 8,
+        },
+        embedding: 4,
+        models: 1,
+        bins: Bins::of(&lengths, 8),
+    };
+    Card {
+        schema: "elis-predictor/1".to_owned(),
+        encoder: "no-such-encoder".to_owned(),
+        models: vec!["m".to_owned()],
+        arrival: shape.clone(),
+        later: shape,
+        provenance: Provenance::default(),
+        figures: Figures::default(),
+    }
+}
+
+fn head(shape: &Shape) -> Head {
+    let (outputs, inputs) = shape.layers()[0];
+    let layer = Layer {
+        outputs,
+        inputs,
+        weights: (0..outputs * inputs).map(|i| (i / inputs) as f32 * 0.02).collect(),
+        bias: vec![0.0; outputs],
+    };
+    let width = shape.width();
+    Head::new(shape.clone(), vec![0.0; width], vec![1.0; width], vec![layer]).unwrap()
+}
+
+fn save(folder: &Path, card: &Card) {
+    Trained::save(folder, card, &head(&card.arrival), &head(&card.later)).unwrap();
+}
+
+fn ask(prompt: &str, generated: &str, tokens: u32, max: u32) -> Ask<'static> {
+    Ask {
+        job: 1,
+        prompt: prompt.to_owned().leak(),
+        prompt_tokens: 5,
+        generated: generated.to_owned().leak(),
+        generated_tokens: tokens,
+        max_new_tokens: max,
+    }
+}
+
+#[test]
+fn a_saved_predictor_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let lexical = vec![Input::PromptLexical, Input::ResponseLexical, Input::ServedModel];
+    save(dir.path(), &card(lexical));
+    let mut trained = Trained::load(dir.path(), None).unwrap();
+    trained.serve("m");
+    let asks = [
+        ask("Hi", "", 0, 500),
+        ask("Hi", "Hello there.", 50, 500),
+        ask("Hi", "Hello there.", 50, 60),
+    ];
+    let answers = trained.ask(&asks).unwrap();
+    assert!(answers.iter().all(|a| a.remaining_tokens >= 1.0 && a.p90_tokens >= a.remaining_tokens));
+    assert!(answers[2].remaining_tokens <= 10.0, "{:?}", answers[2]);
+    let card = std::fs::read_to_string(dir.path().join("MODEL_CARD.md")).unwrap();
+    assert!(card.contains("Models that answered**: m"), "{card}");
+}
+
+#[test]
+fn nothing_and_a_megabyte_are_texts_too() {
+    let dir = tempfile::tempdir().unwrap();
+    save(dir.path(), &card(vec![Input::PromptLexical, Input::ResponseLexical]));
+    let mut trained = Trained::load(dir.path(), None).unwrap();
+    let long = "word ".repeat(200_000);
+    let answers = trained.ask(&[ask("", "", 0, 100), ask(&long, &long, 200_000, 300_000)]);
+    assert!(answers.unwrap().iter().all(|answer| answer.remaining_tokens.is_finite()));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(none.contains("predictor.json"), "{none}");
+    save(dir.path(), &card(vec![Input::PromptEmbedding]));
+    let encoder = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(encoder.contains("no-such-encoder"), "{encoder}");
+    std::fs::remove_file(dir.path().join("later.safetensors")).unwrap();
+    let head = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(head.contains("later.safetensors"), "{head}");
+    std::fs::write(dir.path().join("predictor.json"), "{}").unwrap();
+    let card = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(card.contains("missing field"), "{card}");
+}
