@@ -286,7 +286,7 @@ fn quantise_rows<const FMA: bool>(
                 }
             };
             let at = r * blocks + b;
-            let codes = &mut codes[at * BLOCK..(at + 1) * BLOCK];
+            let codes = &mut codes.as_chunks_mut::<BLOCK>().0[at];
             (scales[at], middles[at], sums[at]) = quantise_block(values, codes);
         }
     }
@@ -296,21 +296,12 @@ fn quantise_rows<const FMA: bool>(
 /// every processor: 1.5 * 2^23.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// Quantises one block and returns its scale, its middle and the sum of its codes.
+/// Quantises one block and returns its scale, its middle and the sum of its codes. Loops are short
+/// and apart, so that compilers make vectors of each.
 #[inline(always)]
-fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8]) -> (f32, f32, i32) {
-    let (mut low, mut high) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
-    for (i, &value) in values.iter().enumerate() {
-        let (low, high) = (&mut low[i % 16], &mut high[i % 16]);
-        *low = if value < *low { value } else { *low };
-        *high = if value > *high { value } else { *high };
-    }
-    let low = low
-        .into_iter()
-        .fold(f32::INFINITY, |a, b| if b < a { b } else { a });
-    let high = high
-        .into_iter()
-        .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> (f32, f32, i32) {
+    let low = narrowed(values, |a, b| if b < a { b } else { a });
+    let high = narrowed(values, |a, b| if b > a { b } else { a });
     let (half, middle) = (high * 0.5 - low * 0.5, high * 0.5 + low * 0.5);
     // So small that the reciprocal overflows is zero for a sum of this kind.
     let (scale, inverse) = if half > 1e-30 && half < f32::INFINITY {
@@ -318,14 +309,33 @@ fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8]) -> (f32, f32, i32) {
     } else {
         (0.0, 0.0)
     };
-    let mut sum = 0i32;
-    for (code, value) in codes.iter_mut().zip(values) {
+    let mut steps = [0i32; BLOCK];
+    for (step, value) in steps.iter_mut().zip(values) {
         let bits = ((value - middle) * inverse + ROUNDER).to_bits() as i32;
-        let step = bits.wrapping_sub(ROUNDER.to_bits() as i32) as i8;
-        *code = step;
-        sum += i32::from(step);
+        *step = bits.wrapping_sub(ROUNDER.to_bits() as i32);
+    }
+    for (code, step) in codes.iter_mut().zip(steps) {
+        *code = step as i8;
+    }
+    let mut sum = 0;
+    for code in codes {
+        sum += i32::from(*code);
     }
     (scale, middle, sum)
+}
+
+/// The least or the largest of a block, by halves.
+#[inline(always)]
+fn narrowed(values: &[f32; BLOCK], pick: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut left = *values;
+    let mut half = BLOCK / 2;
+    while half > 0 {
+        for i in 0..half {
+            left[i] = pick(left[i], left[i + half]);
+        }
+        half /= 2;
+    }
+    left[0]
 }
 
 versions! {
