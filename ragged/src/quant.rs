@@ -2,11 +2,14 @@
 //!
 //! A weight is `scale * (code - offset) + min` with a code of 0..=255, an offset that the whole
 //! matrix shares and no minimum unless the format has one. Q8_0 of GGUF is codes with offset 128;
-//! Q4_1 is codes of 0..=15 with offset 0 and minima. Activations are quantised when they come: `scale *
-//! code + middle` with codes of -127..=127, a scale and a middle for each block. The middle halves
-//! the error of blocks that lie on one side of zero, as those behind GELU do. Sums over a block are integers and so exact; blocks are
-//! added in order with one fused multiply-add each, on every processor, hence the results have the
-//! same bits everywhere.
+//! Q4_1 is codes of 0..=15 with offset 0 and minima.
+//!
+//! Activations are quantised when they come: `scale * code + middle` with codes of -127..=127, a
+//! scale and a middle for each block. The middle halves the error of blocks that lie on one side of
+//! zero, as those behind GELU do.
+//!
+//! Sums over a block are integers and so exact; blocks are added in order, by the same fused
+//! operations on every processor, hence the results have the same bits everywhere.
 
 use crate::cpu::{Cpu, Level, versions};
 use crate::panels::WIDTH;
