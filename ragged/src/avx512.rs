@@ -108,9 +108,11 @@ pub(crate) fn quant(cpu: Cpu, tile: &QuantTile<'_>, out: &mut [f32]) {
     assert!((1..=QUANT_ROWS).contains(&tile.rows) && (1..=WIDTH).contains(&tile.columns));
     assert!(tile.codes.len() >= tile.rows * tile.blocks * BLOCK);
     assert!(tile.scales.len() >= tile.rows * tile.blocks);
+    assert!(tile.middles.len() >= tile.rows * tile.blocks);
     assert!(tile.sums.len() >= tile.rows * tile.blocks);
     assert!(tile.weights.len() >= tile.blocks * BLOCK * WIDTH);
     assert!(tile.weight_scales.len() >= tile.blocks * WIDTH);
+    assert!(tile.weight_sums.len() >= tile.blocks * WIDTH);
     assert!(tile.weight_mins.is_empty() || tile.weight_mins.len() >= tile.blocks * WIDTH);
     assert!(tile.bias.len() >= WIDTH);
     assert!(out.len() >= (tile.rows - 1) * tile.out_stride + tile.columns);
@@ -166,7 +168,10 @@ unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out
             }
             let at = tile.weight_scales.as_ptr().add(block * WIDTH);
             let scales = [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))];
+            let at = tile.weight_sums.as_ptr().add(block * WIDTH);
+            let weight_sums = [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))];
             for r in 0..R {
+                let middle = _mm512_set1_ps(*tile.middles.as_ptr().add(r * blocks + block));
                 let scale = *tile.scales.as_ptr().add(r * blocks + block);
                 for c in 0..2 {
                     let dot = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][c]), scales[c]);
@@ -178,6 +183,7 @@ unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out
                         let shift = _mm512_set1_ps(sum * scale);
                         totals[r][c] = _mm512_fmadd_ps(min, shift, totals[r][c]);
                     }
+                    totals[r][c] = _mm512_fmadd_ps(weight_sums[c], middle, totals[r][c]);
                 }
             }
         }

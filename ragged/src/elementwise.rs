@@ -191,7 +191,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     /// Adding this rounds to an integer in the lowest bits: 1.5 * 2^23.
     const ROUNDER: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with few bits, so that `n` times it is exact.
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = most(x, -87.0);
     let rounded = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUNDER);

@@ -2,11 +2,12 @@
 //!
 //! Sequences lie one after another without padding ([`Ragged`]), so a batch of mixed lengths costs
 //! what its tokens cost. Layers are [`Linear`], of floats or of quantised blocks; attention, norms
-//! and activation functions are functions over slices. Everything runs in the calling thread and in
-//! memory that it is given ([`Scratch`]); [`share`] spreads independent groups over threads.
+//! and activation functions are functions over slices. Everything runs in the calling thread and
+//! in memory that it is given ([`Scratch`]); [`share()`] spreads independent groups over threads.
 //!
-//! A [`Cpu`], detected at run time, picks the kernels: micro kernels for AVX-512 with VNNI, the same
-//! code for AVX2, or what the target has. Quantised layers give the same bits on all of them.
+//! A [`Cpu`], detected at run time, picks the kernels: micro kernels for AVX-512 with VNNI, or
+//! portable code, compiled once for AVX2 and once for what the target promises. Quantised layers
+//! give the same bits on all of them.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]

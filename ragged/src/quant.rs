@@ -2,10 +2,14 @@
 //!
 //! A weight is `scale * (code - offset) + min` with a code of 0..=255, an offset that the whole
 //! matrix shares and no minimum unless the format has one. Q8_0 of GGUF is codes with offset 128;
-//! Q4_1 is codes of 0..=15 with offset 0 and minima. Activations are quantised when they come, to
-//! -127..=127 with a scale for each block. Sums over a block are integers and so exact; blocks are
-//! added in order with one fused multiply-add each, on every processor, hence the results have the
-//! same bits everywhere.
+//! Q4_1 is codes of 0..=15 with offset 0 and minima.
+//!
+//! Activations are quantised when they come: `scale * code + middle` with codes of -127..=127, a
+//! scale and a middle for each block. The middle halves the error of blocks that lie on one side of
+//! zero, as those behind GELU do.
+//!
+//! Sums over a block are integers and so exact; blocks are added in order, by the same fused
+//! operations on every processor, hence the results have the same bits everywhere.
 
 use crate::cpu::{Cpu, Level, versions};
 use crate::panels::WIDTH;
@@ -25,6 +29,21 @@ pub struct Block {
     pub scale: f32,
     /// What is added to each weight; read only where the format has minima.
     pub min: f32,
+}
+
+impl Block {
+    /// The sum of the weights.
+    fn sum(&self, format: Format) -> f32 {
+        let codes = self
+            .codes
+            .iter()
+            .map(|&code| i32::from(code) - format.offset());
+        let codes = codes.sum::<i32>() as f32 * self.scale;
+        match format {
+            Format::Q8 => codes,
+            Format::Min => codes + BLOCK as f32 * self.min,
+        }
+    }
 }
 
 /// How the codes of a matrix are read.
@@ -47,14 +66,17 @@ impl Format {
 
 /// A tile of a product of integers: `rows` x `columns` outputs.
 pub(crate) struct QuantTile<'a> {
-    /// Activations: codes, scales and sums of codes, `blocks` for each row.
+    /// Activations: codes, scales, middles and sums of codes, `blocks` for each row.
     pub(crate) codes: &'a [i8],
     pub(crate) scales: &'a [f32],
+    pub(crate) middles: &'a [f32],
     pub(crate) sums: &'a [i32],
     /// A panel of weights: in a block, 8 groups of 4 inputs of 32 outputs.
     pub(crate) weights: &'a [u8],
     /// For each block, 32 outputs.
     pub(crate) weight_scales: &'a [f32],
+    /// The same: sums of a block's weights, which middles are multiplied by.
+    pub(crate) weight_sums: &'a [f32],
     /// The same, or empty.
     pub(crate) weight_mins: &'a [f32],
     pub(crate) offset: i32,
@@ -71,7 +93,17 @@ pub(crate) struct QuantTile<'a> {
 pub(crate) struct Activations {
     codes: Vec<i8>,
     scales: Vec<f32>,
+    middles: Vec<f32>,
     sums: Vec<i32>,
+}
+
+/// Quantised rows where they lie.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    codes: &'a [i8],
+    scales: &'a [f32],
+    middles: &'a [f32],
+    sums: &'a [i32],
 }
 
 /// Weights of a layer with `n` outputs and `k` inputs.
@@ -85,6 +117,7 @@ pub(crate) struct Quant {
     bias: Vec<f32>,
     codes: Vec<u8>,
     scales: Vec<f32>,
+    sums: Vec<f32>,
     mins: Vec<f32>,
 }
 
@@ -103,6 +136,7 @@ impl Quant {
         padded.resize(panels * WIDTH, 0.0);
         let mut codes = vec![0; panels * blocks * BLOCK * WIDTH];
         let mut scales = vec![0.0; panels * blocks * WIDTH];
+        let mut sums = scales.clone();
         let mut mins = match format {
             Format::Q8 => Vec::new(),
             Format::Min => scales.clone(),
@@ -113,6 +147,7 @@ impl Quant {
                 let from = block(output, i);
                 let at = panel * blocks + i;
                 scales[at * WIDTH + column] = from.scale;
+                sums[at * WIDTH + column] = from.sum(format);
                 if format == Format::Min {
                     mins[at * WIDTH + column] = from.min;
                 }
@@ -130,6 +165,7 @@ impl Quant {
             bias: padded,
             codes,
             scales,
+            sums,
             mins,
         }
     }
@@ -143,20 +179,29 @@ impl Quant {
         let rows = x.chunks(ROWS_AT_ONCE * k);
         for (x, out) in rows.zip(out.chunks_mut(ROWS_AT_ONCE * n)) {
             let rows = x.len() / k;
+            let blocks = k.div_ceil(BLOCK);
             let Activations {
                 codes,
                 scales,
+                middles,
                 sums,
             } = &mut scratch.activations;
-            let blocks = k.div_ceil(BLOCK);
             let codes = grown(codes, rows * blocks * BLOCK);
-            let (scales, sums) = (grown(scales, rows * blocks), grown(sums, rows * blocks));
-            quantise(self.cpu, x, k, codes, scales, sums);
-            self.tiles(codes, scales, sums, out, rows);
+            let scales = grown(scales, rows * blocks);
+            let middles = grown(middles, rows * blocks);
+            let sums = grown(sums, rows * blocks);
+            quantise(self.cpu, x, k, codes, scales, middles, sums);
+            let rows_of = Rows {
+                codes,
+                scales,
+                middles,
+                sums,
+            };
+            self.tiles(rows_of, out, rows);
         }
     }
 
-    fn tiles(&self, codes: &[i8], scales: &[f32], sums: &[i32], out: &mut [f32], rows: usize) {
+    fn tiles(&self, x: Rows<'_>, out: &mut [f32], rows: usize) {
         let blocks = self.k.div_ceil(BLOCK);
         let at_once = match self.cpu.level() {
             #[cfg(target_arch = "x86_64")]
@@ -168,11 +213,13 @@ impl Quant {
             let weights = panel * blocks * WIDTH..(panel + 1) * blocks * WIDTH;
             for row in (0..rows).step_by(at_once) {
                 let tile = QuantTile {
-                    codes: &codes[row * blocks * BLOCK..],
-                    scales: &scales[row * blocks..],
-                    sums: &sums[row * blocks..],
+                    codes: &x.codes[row * blocks * BLOCK..],
+                    scales: &x.scales[row * blocks..],
+                    middles: &x.middles[row * blocks..],
+                    sums: &x.sums[row * blocks..],
                     weights: &self.codes[weights.start * BLOCK..weights.end * BLOCK],
                     weight_scales: &self.scales[weights.clone()],
+                    weight_sums: &self.sums[weights.clone()],
                     weight_mins: self.mins.get(weights.clone()).unwrap_or_default(),
                     offset: self.format.offset(),
                     bias: &self.bias[column..column + WIDTH],
@@ -216,6 +263,7 @@ versions! {
         k: usize,
         codes: &mut [i8],
         scales: &mut [f32],
+        middles: &mut [f32],
         sums: &mut [i32],
     )
 }
@@ -226,6 +274,7 @@ fn quantise_rows<const FMA: bool>(
     k: usize,
     codes: &mut [i8],
     scales: &mut [f32],
+    middles: &mut [f32],
     sums: &mut [i32],
 ) {
     let blocks = k.div_ceil(BLOCK);
@@ -240,8 +289,8 @@ fn quantise_rows<const FMA: bool>(
                 }
             };
             let at = r * blocks + b;
-            let codes = &mut codes[at * BLOCK..(at + 1) * BLOCK];
-            (scales[at], sums[at]) = quantise_block(values, codes);
+            let codes = &mut codes.as_chunks_mut::<BLOCK>().0[at];
+            (scales[at], middles[at], sums[at]) = quantise_block(values, codes);
         }
     }
 }
@@ -250,32 +299,46 @@ fn quantise_rows<const FMA: bool>(
 /// every processor: 1.5 * 2^23.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// Quantises one block and returns its scale and the sum of its codes.
+/// Quantises one block and returns its scale, its middle and the sum of its codes. Loops are short
+/// and apart, so that compilers make vectors of each.
 #[inline(always)]
-fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8]) -> (f32, i32) {
-    let mut lanes = [0.0f32; 16];
-    for (i, value) in values.iter().enumerate() {
-        let magnitude = value.abs();
-        let lane = &mut lanes[i % 16];
-        *lane = if magnitude > *lane { magnitude } else { *lane };
-    }
-    let largest = lanes
-        .iter()
-        .fold(0.0f32, |most, &x| if x > most { x } else { most });
+fn quantise_block(values: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> (f32, f32, i32) {
+    let low = narrowed(values, |a, b| if b < a { b } else { a });
+    let high = narrowed(values, |a, b| if b > a { b } else { a });
+    let (half, middle) = (high * 0.5 - low * 0.5, high * 0.5 + low * 0.5);
     // So small that the reciprocal overflows is zero for a sum of this kind.
-    let (scale, inverse) = if largest > 1e-30 && largest < f32::INFINITY {
-        (largest / 127.0, 127.0 / largest)
+    let (scale, inverse) = if half > 1e-30 && half < f32::INFINITY {
+        (half / 127.0, 127.0 / half)
     } else {
         (0.0, 0.0)
     };
-    let mut sum = 0i32;
-    for (code, value) in codes.iter_mut().zip(values) {
-        let bits = (value * inverse + ROUNDER).to_bits() as i32;
-        let step = bits.wrapping_sub(ROUNDER.to_bits() as i32) as i8;
-        *code = step;
-        sum += i32::from(step);
+    let mut steps = [0i32; BLOCK];
+    for (step, value) in steps.iter_mut().zip(values) {
+        let bits = ((value - middle) * inverse + ROUNDER).to_bits() as i32;
+        *step = bits.wrapping_sub(ROUNDER.to_bits() as i32);
     }
-    (scale, sum)
+    for (code, step) in codes.iter_mut().zip(steps) {
+        *code = step as i8;
+    }
+    let mut sum = 0;
+    for code in codes {
+        sum += i32::from(*code);
+    }
+    (scale, middle, sum)
+}
+
+/// The least or the largest of a block, by halves.
+#[inline(always)]
+fn narrowed(values: &[f32; BLOCK], pick: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut left = *values;
+    let mut half = BLOCK / 2;
+    while half > 0 {
+        for i in 0..half {
+            left[i] = pick(left[i], left[i + half]);
+        }
+        half /= 2;
+    }
+    left[0]
 }
 
 versions! {
@@ -311,6 +374,10 @@ fn portable_row<const FMA: bool>(tile: &QuantTile<'_>, out: &mut [f32]) {
             for j in 0..WIDTH {
                 totals[j] = mins[j].mul_add(sum as f32 * scale, totals[j]);
             }
+        }
+        let (middle, at) = (tile.middles[block], block * WIDTH..(block + 1) * WIDTH);
+        for (total, sum) in totals.iter_mut().zip(&tile.weight_sums[at]) {
+            *total = sum.mul_add(middle, *total);
         }
     }
     out[..tile.columns].copy_from_slice(&totals[..tile.columns]);

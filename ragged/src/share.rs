@@ -39,7 +39,7 @@ mod tests {
     fn every_item_is_done_once_whatever_the_threads() {
         for threads in [1, 2, 5] {
             let mut states = vec![0u64; threads];
-            let mut done = vec![0u8; 37];
+            let mut done = [0u8; 37];
             share(&mut states, done.iter_mut().collect(), |state, item| {
                 *state += 1;
                 *item += 1;

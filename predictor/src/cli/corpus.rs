@@ -61,7 +61,10 @@ impl Data {
     pub(crate) fn digests(&self) -> anyhow::Result<Vec<(String, String)>> {
         let digest = |path: &PathBuf| {
             let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-            let hex = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = Sha256::digest(bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             let name = path.file_name().unwrap_or(path.as_os_str());
             Ok((name.to_string_lossy().into_owned(), hex))
         };
@@ -98,10 +101,17 @@ pub(crate) fn vectors(
 ) -> anyhow::Result<Vectors> {
     let mut encoder = open_encoder(name, threads)?;
     let bar = bar("encoding");
-    let vectors = embed(corpus, &mut encoder, name, steps_max, Some(cache), |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    })?;
+    let vectors = embed(
+        corpus,
+        &mut encoder,
+        name,
+        steps_max,
+        Some(cache),
+        |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        },
+    )?;
     bar.finish_and_clear();
     Ok(vectors)
 }

@@ -65,7 +65,11 @@ impl Predict {
         let mut bytes = Vec::new();
         for number in 1u64.. {
             bytes.clear();
-            if input.read_until(b'\n', &mut bytes).context("standard input")? == 0 {
+            if input
+                .read_until(b'\n', &mut bytes)
+                .context("standard input")?
+                == 0
+            {
                 break;
             }
             let line = std::str::from_utf8(&bytes)
@@ -83,7 +87,11 @@ impl Predict {
                 }
             }
         }
-        Ok(if wrong { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        Ok(if wrong {
+            ExitCode::from(3)
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 }
 

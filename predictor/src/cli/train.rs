@@ -26,7 +26,11 @@ kept there too, so that a second run, or one that goes on after it was stopped, 
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Train {
     /// The text encoder: a folder or a name on the hub.
-    #[arg(long, default_value = "models/all-minilm-l6-v2", value_name = "PATH|NAME")]
+    #[arg(
+        long,
+        default_value = "models/all-minilm-l6-v2",
+        value_name = "PATH|NAME"
+    )]
     encoder: String,
     #[command(flatten)]
     data: Data,
@@ -67,16 +71,23 @@ impl Train {
         let samples = samples(&corpus, Split::ByPrompt, self.steps, self.cap);
         let bar = bar("training");
         bar.set_length((recipe.arrival_fit.epochs + recipe.later_fit.epochs) as u64);
-        let heads = learn::train(&corpus, &vectors, &samples, &recipe, self.cap, |step, epoch| {
-            bar.suspend(|| {
-                eprintln!(
-                    "{step:?}: epoch {}, loss {:.4}, validation MAE {:.1} tokens",
-                    epoch.epoch, epoch.loss, epoch.validation_mae_tokens
-                );
-            });
-            bar.inc(1);
-            true
-        })?;
+        let heads = learn::train(
+            &corpus,
+            &vectors,
+            &samples,
+            &recipe,
+            self.cap,
+            |step, epoch| {
+                bar.suspend(|| {
+                    eprintln!(
+                        "{step:?}: epoch {}, loss {:.4}, validation MAE {:.1} tokens",
+                        epoch.epoch, epoch.loss, epoch.validation_mae_tokens
+                    );
+                });
+                bar.inc(1);
+                true
+            },
+        )?;
         bar.finish_and_clear();
         let card = self.card(&corpus, &recipe, &heads)?;
         Trained::save(&self.out, &card, &heads.arrival.head, &heads.later.head)?;
@@ -93,7 +104,10 @@ impl Train {
 
     fn recipe(&self) -> anyhow::Result<Recipe> {
         let Some(mut recipe) = Recipe::named(&self.head, self.seed) else {
-            bail!("no head is called '{}'; write ours, lexical or paper", self.head);
+            bail!(
+                "no head is called '{}'; write ours, lexical or paper",
+                self.head
+            );
         };
         if let Some(epochs) = self.epochs {
             recipe.arrival_fit.epochs = epochs;
@@ -112,7 +126,11 @@ impl Train {
         licences.sort_unstable();
         licences.dedup();
         licences.retain(|licence| !licence.is_empty());
-        let encoder = if recipe.needs_encoder() { self.encoder.clone() } else { String::new() };
+        let encoder = if recipe.needs_encoder() {
+            self.encoder.clone()
+        } else {
+            String::new()
+        };
         Ok(Card {
             schema: "elis-predictor/1".to_owned(),
             encoder,

@@ -144,13 +144,14 @@ impl Bert {
             wide,
             scratch,
         } = space;
+        let Group { texts, out } = group;
         layout.clear();
-        group.texts.iter().for_each(|text| layout.push(text.len()));
+        texts.iter().for_each(|text| layout.push(text.len()));
         let size = layout.rows() * self.hidden;
         let mut hidden = grown(hidden, size);
         let mut next = grown(next, size);
         let (qkv, mixed) = (grown(qkv, size * 3), grown(mixed, size));
-        self.embed(group.texts, hidden, next);
+        self.embed(texts, hidden, next);
         for layer in &self.layers {
             layer.qkv.forward(hidden, qkv, scratch);
             bidirectional(self.cpu, layout, self.heads, qkv, mixed, scratch);
@@ -168,7 +169,7 @@ impl Bert {
             std::mem::swap(&mut hidden, &mut next);
         }
         let width = self.hidden;
-        for (rows, out) in layout.ranges().zip(group.out.chunks_exact_mut(width)) {
+        for (rows, out) in layout.ranges().zip(out.chunks_exact_mut(width)) {
             pool(&hidden[rows.start * width..rows.end * width], pooling, out);
         }
     }

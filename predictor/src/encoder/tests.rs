@@ -133,8 +133,10 @@ fn portable_kernels_agree_with_the_best() {
 #[test]
 fn the_folder_says_how_to_pool() {
     let pooling = |file: Option<&str>| {
-        let mut small = Small::default();
-        small.pooling = file.map(str::to_owned);
+        let small = Small {
+            pooling: file.map(str::to_owned),
+            ..Small::default()
+        };
         small.write().load(Options::default()).pooling()
     };
     let cls = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
@@ -147,8 +149,10 @@ fn the_folder_says_how_to_pool() {
 #[test]
 fn vectors_have_length_one_only_if_the_folder_says_so() {
     for normalise in [true, false] {
-        let mut small = Small::default();
-        small.normalise = normalise;
+        let small = Small {
+            normalise,
+            ..Small::default()
+        };
         let small = small.write();
         let mut encoder = small.load(Options::default());
         assert_eq!(encoder.normalises(), normalise);

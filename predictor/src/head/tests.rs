@@ -84,7 +84,10 @@ fn a_saved_head_is_the_same_head() {
     let mut again = Head::load(&path, shape(None)).unwrap();
     let mut rows = [row(head.shape()), row(head.shape())];
     let tokens = |head: &mut Head, rows: &mut [f32]| head.predict(rows)[0].median_tokens;
-    assert_eq!(tokens(&mut head, &mut rows[0]), tokens(&mut again, &mut rows[1]));
+    assert_eq!(
+        tokens(&mut head, &mut rows[0]),
+        tokens(&mut again, &mut rows[1])
+    );
 }
 
 #[test]

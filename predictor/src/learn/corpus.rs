@@ -127,7 +127,10 @@ mod tests {
         for prompt in ["one", "two", "three", "four", "five"] {
             let part = Split::ByPrompt.part(&response(prompt, "a", "x"), 0);
             for step in 0..9 {
-                assert_eq!(Split::ByPrompt.part(&response(prompt, "b", "y"), step), part);
+                assert_eq!(
+                    Split::ByPrompt.part(&response(prompt, "b", "y"), step),
+                    part
+                );
             }
         }
     }
@@ -135,8 +138,9 @@ mod tests {
     #[test]
     fn by_row_a_response_is_in_several_parts() {
         let response = response("one", "a", "x");
-        let parts: std::collections::HashSet<Part> =
-            (0..30).map(|step| Split::ByRow.part(&response, step)).collect();
+        let parts: std::collections::HashSet<Part> = (0..30)
+            .map(|step| Split::ByRow.part(&response, step))
+            .collect();
         assert_eq!(parts.len(), 3);
     }
 

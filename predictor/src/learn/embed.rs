@@ -168,8 +168,12 @@ fn read(path: &Path, digest: &[u8; 32], count: usize) -> Option<Vec<f32>> {
     let bytes = fs::read(path).ok()?;
     let values = bytes.strip_prefix(digest)?;
     let (chunks, rest) = values.as_chunks();
-    (rest.is_empty() && chunks.len() == count)
-        .then(|| chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    (rest.is_empty() && chunks.len() == count).then(|| {
+        chunks
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
+    })
 }
 
 fn write(path: &Path, digest: &[u8; 32], values: &[f32]) -> Result<(), EmbedError> {

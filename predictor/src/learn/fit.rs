@@ -109,9 +109,14 @@ pub fn fit(
     let width = shape.width();
     let count = train.lengths_tokens.len();
     if count < 2 || validation.lengths_tokens.is_empty() {
-        return Err(FitError::TooLittle("there are no rows to train or to validate on"));
+        return Err(FitError::TooLittle(
+            "there are no rows to train or to validate on",
+        ));
     }
-    let Rows { mut inputs, lengths_tokens } = train;
+    let Rows {
+        mut inputs,
+        lengths_tokens,
+    } = train;
     let (mean, scale) = moments(&inputs, width);
     standardise(&mut inputs, &mean, &scale);
     let outputs = shape.outputs();
@@ -121,10 +126,13 @@ pub fn fit(
         .collect();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let net = Net::new(shape, &mut rng)?;
-    let mut optimiser = AdamW::new(net.vars(), ParamsAdamW {
-        weight_decay: options.weight_decay,
-        ..ParamsAdamW::default()
-    })?;
+    let mut optimiser = AdamW::new(
+        net.vars(),
+        ParamsAdamW {
+            weight_decay: options.weight_decay,
+            ..ParamsAdamW::default()
+        },
+    )?;
     let steps = options.epochs * count.div_ceil(options.batch);
     let mut order: Vec<usize> = (0..count).collect();
     let (mut epochs, mut best): (Vec<Epoch>, Option<(Epoch, Head)>) = (Vec::new(), None);
@@ -147,9 +155,9 @@ pub fn fit(
         };
         epochs.push(report);
         let go_on = each(&report, &head);
-        let better = best.as_ref().is_none_or(|(best, _)| {
-            report.validation_mae_tokens < best.validation_mae_tokens
-        });
+        let better = best
+            .as_ref()
+            .is_none_or(|(best, _)| report.validation_mae_tokens < best.validation_mae_tokens);
         if better {
             best = Some((report, head));
         }
@@ -168,10 +176,17 @@ fn target(shape: &Shape, lengths: &[f32]) -> Vec<f32> {
     match &shape.bins {
         Some(bins) => {
             let mut target = vec![0.0; bins.len()];
-            lengths.iter().for_each(|&length| bins.add_target(length, weight, &mut target));
+            lengths
+                .iter()
+                .for_each(|&length| bins.add_target(length, weight, &mut target));
             target
         }
-        None => vec![lengths.iter().map(|&length| weight * libm::log1pf(length)).sum()],
+        None => vec![
+            lengths
+                .iter()
+                .map(|&length| weight * libm::log1pf(length))
+                .sum(),
+        ],
     }
 }
 
@@ -195,14 +210,20 @@ fn moments(rows: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
     let moments = sum.iter().zip(&square).map(|(sum, square)| {
         let mean = sum / count;
         let deviation = (square / count - mean * mean).max(0.0).sqrt();
-        let scale = if deviation > 1e-7 { 1.0 / deviation } else { 0.0 };
+        let scale = if deviation > 1e-7 {
+            1.0 / deviation
+        } else {
+            0.0
+        };
         (mean as f32, scale as f32)
     });
     moments.unzip()
 }
 
 fn gather(rows: &[f32], width: usize, batch: &[usize]) -> Vec<f32> {
-    let rows = batch.iter().map(|&row| &rows[row * width..(row + 1) * width]);
+    let rows = batch
+        .iter()
+        .map(|&row| &rows[row * width..(row + 1) * width]);
     rows.flatten().copied().collect()
 }
 
@@ -290,15 +311,30 @@ impl Net {
                 bias: b.to_vec1()?,
             })
         };
-        let layers = self.layers.iter().map(layer).collect::<Result<_, FitError>>()?;
-        Ok(Head::new(shape.clone(), mean.to_vec(), scale.to_vec(), layers)?)
+        let layers = self
+            .layers
+            .iter()
+            .map(layer)
+            .collect::<Result<_, FitError>>()?;
+        Ok(Head::new(
+            shape.clone(),
+            mean.to_vec(),
+            scale.to_vec(),
+            layers,
+        )?)
     }
 }
 
 /// Factors that drop a share of values and make up for it.
 fn keep(count: usize, share: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let kept = 1.0 / (1.0 - share);
-    let mut draw = || if rng.random::<f32>() < share { 0.0 } else { kept };
+    let mut draw = || {
+        if rng.random::<f32>() < share {
+            0.0
+        } else {
+            kept
+        }
+    };
     (0..count).map(|_| draw()).collect()
 }
 
@@ -369,7 +405,18 @@ mod tests {
 
     #[test]
     fn nothing_to_learn_from_is_an_error() {
-        let empty = fit(&shape(0), Rows::default(), &rows(5), &FitOptions::default(), |_, _| true);
-        assert!(empty.unwrap_err().to_string().contains("give more responses"));
+        let empty = fit(
+            &shape(0),
+            Rows::default(),
+            &rows(5),
+            &FitOptions::default(),
+            |_, _| true,
+        );
+        assert!(
+            empty
+                .unwrap_err()
+                .to_string()
+                .contains("give more responses")
+        );
     }
 }

@@ -29,7 +29,11 @@ impl Recipe {
         };
         Self {
             arrival: spec(
-                &[Input::PromptLexical, Input::PromptEmbedding, Input::ServedModel],
+                &[
+                    Input::PromptLexical,
+                    Input::PromptEmbedding,
+                    Input::ServedModel,
+                ],
                 &[256, 128],
             ),
             arrival_fit: FitOptions {
@@ -135,7 +139,9 @@ pub fn lengths(corpus: &Corpus, sample: &Sample, cap_tokens: u32) -> Vec<f32> {
         return vec![sample.remaining_tokens];
     }
     let all = &corpus.responses[sample.response].samples_tokens;
-    all.iter().map(|&length| length.min(cap_tokens) as f32).collect()
+    all.iter()
+        .map(|&length| length.min(cap_tokens) as f32)
+        .collect()
 }
 
 /// Fits both heads to the training part of the samples; `each` hears of every epoch and may end a
@@ -158,24 +164,40 @@ pub fn train(
             samples.iter().filter(mine).copied().collect()
         };
         let (train, validation) = (of(Part::Train), of(Part::Validation));
-        let known: Vec<f32> = train.iter().flat_map(|s| lengths(corpus, s, cap_tokens)).collect();
+        let known: Vec<f32> = train
+            .iter()
+            .flat_map(|s| lengths(corpus, s, cap_tokens))
+            .collect();
         let shape = Shape {
             spec: spec.clone(),
             embedding: vectors.dim(),
             models: corpus.models.len(),
-            bins: (spec.bins > 0).then(|| Bins::of(&known, spec.bins)).flatten(),
+            bins: (spec.bins > 0)
+                .then(|| Bins::of(&known, spec.bins))
+                .flatten(),
         };
         if spec.bins > 0 && shape.bins.is_none() {
-            return Err(FitError::TooLittle("the lengths do not differ enough for bins"));
+            return Err(FitError::TooLittle(
+                "the lengths do not differ enough for bins",
+            ));
         }
         let made = |samples: &[Sample]| Rows {
-            inputs: rows(corpus, vectors, samples, &shape, |r| Some(corpus.model_of[r])),
-            lengths_tokens: samples.iter().map(|s| lengths(corpus, s, cap_tokens)).collect(),
+            inputs: rows(corpus, vectors, samples, &shape, |r| {
+                Some(corpus.model_of[r])
+            }),
+            lengths_tokens: samples
+                .iter()
+                .map(|s| lengths(corpus, s, cap_tokens))
+                .collect(),
         };
         let count = train.len() as u64;
-        let fitted = fit(&shape, made(&train), &made(&validation), options, |epoch, _| {
-            each(step, epoch)
-        })?;
+        let fitted = fit(
+            &shape,
+            made(&train),
+            &made(&validation),
+            options,
+            |epoch, _| each(step, epoch),
+        )?;
         Ok((fitted, count))
     };
     let (arrival, arrival_rows) = one(Step::Arrival, &recipe.arrival, &recipe.arrival_fit)?;

@@ -69,8 +69,14 @@ impl Card {
         };
         line("Encoder", self.encoder.clone());
         line("Models that answered", self.models.join(", "));
-        let sources = p.sources.iter().map(|(name, n)| format!("{name} ({n} responses)"));
-        line("Sources of the prompts", sources.collect::<Vec<_>>().join(", "));
+        let sources = p
+            .sources
+            .iter()
+            .map(|(name, n)| format!("{name} ({n} responses)"));
+        line(
+            "Sources of the prompts",
+            sources.collect::<Vec<_>>().join(", "),
+        );
         line("Licences of the prompts", p.licences.join(", "));
         line("Split", p.split.clone());
         line("Method", p.method.clone());

@@ -35,8 +35,10 @@ pub enum TrainedError {
         source: EncoderError,
     },
     /// The encoder gives vectors of another length than the heads take.
-    #[error("the encoder {name} gives {has} numbers and the heads take {wanted}; it is not the one \
-             that they were trained with")]
+    #[error(
+        "the encoder {name} gives {has} numbers and the heads take {wanted}; it is not the one \
+             that they were trained with"
+    )]
     Dim {
         /// What the card calls it.
         name: String,
@@ -106,7 +108,10 @@ impl Trained {
         let text = fs::read_to_string(&path).map_err(|e| card_error(e.to_string()))?;
         let card: Card = serde_json::from_str(&text).map_err(|e| card_error(e.to_string()))?;
         if card.schema != SCHEMA {
-            return Err(card_error(format!("its schema is {}, not {SCHEMA}", card.schema)));
+            return Err(card_error(format!(
+                "its schema is {}, not {SCHEMA}",
+                card.schema
+            )));
         }
         let head = |file: &str, shape: &crate::head::Shape| {
             let path = folder.join(file);
@@ -153,7 +158,8 @@ impl Trained {
     ) -> Result<(), TrainedError> {
         for (file, head) in [(ARRIVAL_FILE, arrival), (LATER_FILE, later)] {
             let path = folder.join(file);
-            head.save(&path).map_err(|source| TrainedError::Head { path, source })?;
+            head.save(&path)
+                .map_err(|source| TrainedError::Head { path, source })?;
         }
         let write = |file: &str, text: String| {
             let path = folder.join(file);
@@ -205,7 +211,11 @@ impl Trained {
         let jobs = self.encode(asks)?;
         let mut summaries: Vec<Option<Summary>> = vec![None; asks.len()];
         for later in [false, true] {
-            let head = if later { &mut self.later } else { &mut self.arrival };
+            let head = if later {
+                &mut self.later
+            } else {
+                &mut self.arrival
+            };
             let chosen: Vec<usize> = (0..asks.len())
                 .filter(|&i| (asks[i].generated_tokens > 0) == later)
                 .collect();
@@ -236,8 +246,15 @@ impl Trained {
         let Some(encoder) = &mut self.encoder else {
             return Ok(jobs);
         };
-        let windows: Vec<&str> = asks.iter().zip(&jobs).map(|(a, j)| &a.generated[j.bytes..]).collect();
-        let fresh = asks.iter().zip(&jobs).filter(|(_, job)| job.prompt.is_empty());
+        let windows: Vec<&str> = asks
+            .iter()
+            .zip(&jobs)
+            .map(|(a, j)| &a.generated[j.bytes..])
+            .collect();
+        let fresh = asks
+            .iter()
+            .zip(&jobs)
+            .filter(|(_, job)| job.prompt.is_empty());
         let prompts = fresh.map(|(ask, _)| ask.prompt);
         let texts = prompts.chain(windows.iter().copied().filter(|text| !text.is_empty()));
         let mut missing: HashMap<[u8; 32], &str> = HashMap::new();
@@ -252,10 +269,12 @@ impl Trained {
         if !order.is_empty() {
             let chosen: Vec<&str> = order.iter().map(|(_, text)| *text).collect();
             let name = &self.card.encoder;
-            let embeddings = encoder.encode(&chosen).map_err(|source| TrainedError::Encoder {
-                name: name.clone(),
-                source,
-            })?;
+            let embeddings = encoder
+                .encode(&chosen)
+                .map_err(|source| TrainedError::Encoder {
+                    name: name.clone(),
+                    source,
+                })?;
             self.encoded += order.len() as u64;
             for ((digest, _), row) in order.iter().zip(embeddings.iter()) {
                 known.insert(*digest, row.into());
@@ -265,7 +284,11 @@ impl Trained {
         let mut of = |text: &str| {
             let digest = digest(text);
             let kept = || self.memory.texts.get(&digest).cloned();
-            known.get(&digest).cloned().or_else(kept).unwrap_or_default()
+            known
+                .get(&digest)
+                .cloned()
+                .or_else(kept)
+                .unwrap_or_default()
         };
         for ((ask, job), window) in asks.iter().zip(&mut jobs).zip(windows) {
             if job.prompt.is_empty() {
@@ -303,8 +326,17 @@ fn write_row(
 
 /// A summary as a prediction: the median, and never more than the request may still produce.
 fn prediction(summary: &Summary, ask: &Ask<'_>) -> Prediction {
-    let left = ask.max_new_tokens.saturating_sub(ask.generated_tokens).max(1) as f32;
-    let bounded = |tokens: f32| if tokens.is_nan() { tokens } else { tokens.clamp(1.0, left) };
+    let left = ask
+        .max_new_tokens
+        .saturating_sub(ask.generated_tokens)
+        .max(1) as f32;
+    let bounded = |tokens: f32| {
+        if tokens.is_nan() {
+            tokens
+        } else {
+            tokens.clamp(1.0, left)
+        }
+    };
     Prediction {
         remaining_tokens: bounded(summary.median_tokens),
         sigma_tokens: summary.sigma_tokens,

@@ -32,11 +32,19 @@ fn head(shape: &Shape) -> Head {
     let layer = Layer {
         outputs,
         inputs,
-        weights: (0..outputs * inputs).map(|i| (i / inputs) as f32 * 0.02).collect(),
+        weights: (0..outputs * inputs)
+            .map(|i| (i / inputs) as f32 * 0.02)
+            .collect(),
         bias: vec![0.0; outputs],
     };
     let width = shape.width();
-    Head::new(shape.clone(), vec![0.0; width], vec![1.0; width], vec![layer]).unwrap()
+    Head::new(
+        shape.clone(),
+        vec![0.0; width],
+        vec![1.0; width],
+        vec![layer],
+    )
+    .unwrap()
 }
 
 fn save(folder: &Path, card: &Card) {
@@ -57,7 +65,11 @@ fn ask(prompt: &str, generated: &str, tokens: u32, max: u32) -> Ask<'static> {
 #[test]
 fn a_saved_predictor_answers() {
     let dir = tempfile::tempdir().unwrap();
-    let lexical = vec![Input::PromptLexical, Input::ResponseLexical, Input::ServedModel];
+    let lexical = vec![
+        Input::PromptLexical,
+        Input::ResponseLexical,
+        Input::ServedModel,
+    ];
     save(dir.path(), &card(lexical));
     let mut trained = Trained::load(dir.path(), None).unwrap();
     trained.serve("m");
@@ -67,7 +79,11 @@ fn a_saved_predictor_answers() {
         ask("Hi", "Hello there.", 50, 60),
     ];
     let answers = trained.ask(&asks).unwrap();
-    assert!(answers.iter().all(|a| a.remaining_tokens >= 1.0 && a.p90_tokens >= a.remaining_tokens));
+    assert!(
+        answers
+            .iter()
+            .all(|a| a.remaining_tokens >= 1.0 && a.p90_tokens >= a.remaining_tokens)
+    );
     assert!(answers[2].remaining_tokens <= 10.0, "{:?}", answers[2]);
     let card = std::fs::read_to_string(dir.path().join("MODEL_CARD.md")).unwrap();
     assert!(card.contains("Models that answered**: m"), "{card}");
@@ -76,11 +92,19 @@ fn a_saved_predictor_answers() {
 #[test]
 fn nothing_and_a_megabyte_are_texts_too() {
     let dir = tempfile::tempdir().unwrap();
-    save(dir.path(), &card(vec![Input::PromptLexical, Input::ResponseLexical]));
+    save(
+        dir.path(),
+        &card(vec![Input::PromptLexical, Input::ResponseLexical]),
+    );
     let mut trained = Trained::load(dir.path(), None).unwrap();
     let long = "word ".repeat(200_000);
     let answers = trained.ask(&[ask("", "", 0, 100), ask(&long, &long, 200_000, 300_000)]);
-    assert!(answers.unwrap().iter().all(|answer| answer.remaining_tokens.is_finite()));
+    assert!(
+        answers
+            .unwrap()
+            .iter()
+            .all(|answer| answer.remaining_tokens.is_finite())
+    );
 }
 
 #[test]
