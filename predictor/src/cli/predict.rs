@@ -1,6 +1,6 @@
 //! `elis-predictor predict`.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

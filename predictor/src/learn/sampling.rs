@@ -54,7 +54,12 @@ pub fn samples(corpus: &Corpus, split: Split, steps_max: u32, cap_tokens: u32) -
     for (number, response) in corpus.responses.iter().enumerate() {
         let total = response.output_tokens.min(cap_tokens);
         let steps = (total.saturating_sub(1) / STEP_TOKENS).min(steps_max);
-        samples.extend((0..=steps).map(|step| Sample {
+        // Several responses of one model to one prompt are one arrival.
+        let again = number.checked_sub(1).is_some_and(|before| {
+            corpus.prompt_of[before] == corpus.prompt_of[number]
+                && corpus.model_of[before] == corpus.model_of[number]
+        });
+        samples.extend((u32::from(again)..=steps).map(|step| Sample {
             response: number,
             step,
             remaining_tokens: (total - step * STEP_TOKENS) as f32,

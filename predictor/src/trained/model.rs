@@ -119,8 +119,9 @@ impl Trained {
         };
         let arrival = head(ARRIVAL_FILE, &card.arrival)?;
         let later = head(LATER_FILE, &card.later)?;
-        let mut shapes = [&card.arrival, &card.later].into_iter();
-        let needs = shapes.any(|shape| shape.spec.inputs.iter().any(|input| input.is_embedding()));
+        let needs = [&card.arrival, &card.later]
+            .into_iter()
+            .any(|shape| shape.spec.inputs.iter().any(|input| input.is_embedding()));
         let name = encoder.unwrap_or(&card.encoder).to_owned();
         let encoder = needs.then(|| load_encoder(&name)).transpose()?;
         if let Some(encoder) = &encoder {
@@ -174,6 +175,11 @@ impl Trained {
         })?;
         write("MODEL_CARD.md", card.markdown())?;
         write(CARD_FILE, json + "\n")
+    }
+
+    /// The head for arrival and the head for later.
+    pub fn heads(&mut self) -> [&mut Head; 2] {
+        [&mut self.arrival, &mut self.later]
     }
 
     /// What it says of itself.
