@@ -31,7 +31,7 @@ impl Decider for ArrivalOrder {
     }
 }
 
-/// Knows that all responses are 400 characters of 200 tokens, and counts what it has read.
+/// Knows that all responses are 380 characters of 190 tokens, and counts what it has read.
 #[derive(Default)]
 struct Reader {
     /// Job, tokens generated, prompt and characters read, in the order of the questions.
@@ -55,7 +55,7 @@ impl LengthPredictor for Reader {
             let (job, tokens) = (request.job, request.generated_tokens);
             self.seen.push((job, tokens, text.prompt.to_owned(), read));
             out.push(Prediction::gaussian(
-                (400.0 - read as f64) / 2.0,
+                (380.0 - read as f64) / 2.0,
                 f64::NAN,
                 Source::Trained,
             ));
@@ -75,16 +75,16 @@ fn arrivals(with_text: bool) -> Vec<Arrival> {
         licence: String::new(),
         model: "m".to_owned(),
         prompt: format!("question {id}").into(),
-        text: "ab ".repeat(134)[..400].into(),
+        text: "ab ".repeat(134)[..380].into(),
         prompt_tokens: 3,
-        output_tokens: 200,
-        samples_tokens: vec![200],
+        output_tokens: 190,
+        samples_tokens: vec![190],
     };
     let arrival = |id: u64| Arrival {
         id,
         arrival_ns: id * 1_000_000,
         prompt_tokens: 3,
-        output_tokens: 200,
+        output_tokens: 190,
         tenant: 0,
         priority: elis_workloads::DEFAULT_PRIORITY,
         ttft_deadline_ns: 0,
