@@ -34,6 +34,7 @@ fn stream(requests: u64, rate_rps: f64) -> Vec<Arrival> {
                 priority: elis_workloads::DEFAULT_PRIORITY,
                 ttft_deadline_ns: 0,
                 deadline_ns: 0,
+                text: None,
             }
         })
         .collect()

@@ -31,7 +31,7 @@ impl LengthPredictor for Constant {
 
     fn predict(
         &mut self,
-        batch: &[Request],
+        batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
         out.clear();

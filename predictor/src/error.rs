@@ -30,4 +30,15 @@ pub enum PredictError {
         /// The job asked about.
         job: u64,
     },
+    /// A predictor that reads was asked about a request without text.
+    #[error(
+        "predictor '{predictor}' reads text, and job {job} has none; use a workload that carries \
+         text ('responses:FILE'), or another predictor"
+    )]
+    NoText {
+        /// The predictor's name.
+        predictor: String,
+        /// The job asked about.
+        job: u64,
+    },
 }

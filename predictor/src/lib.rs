@@ -31,5 +31,5 @@ pub use noisy::NoisyOracle;
 pub use none::NoPrediction;
 pub use oracle::Oracle;
 pub use parse::{FORMS, parse};
-pub use predict::{LengthPredictor, Prediction, Request, Source};
+pub use predict::{LengthPredictor, Prediction, Request, Source, Text};
 pub use profile::{ELIS_LATENCY_MS, ELIS_MAE_TOKENS, ErrorProfile};

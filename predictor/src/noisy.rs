@@ -37,7 +37,7 @@ impl LengthPredictor for NoisyOracle {
 
     fn predict(
         &mut self,
-        batch: &[Request],
+        batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
         out.clear();

@@ -29,7 +29,7 @@ impl LengthPredictor for Oracle {
 
     fn predict(
         &mut self,
-        batch: &[Request],
+        batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
         out.clear();

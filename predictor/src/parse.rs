@@ -90,17 +90,18 @@ mod tests {
     use super::*;
     use crate::predict::{Prediction, Request, Source};
 
-    fn request(job: u64, generated_tokens: u32, truth: u32) -> Request {
+    fn request(job: u64, generated_tokens: u32, truth: u32) -> Request<'static> {
         Request {
             job,
             prompt_tokens: 20,
             generated_tokens,
             max_new_tokens: 4096,
             true_total_tokens: Some(truth),
+            text: None,
         }
     }
 
-    fn ask(text: &str, batch: &[Request]) -> Vec<Prediction> {
+    fn ask(text: &str, batch: &[Request<'_>]) -> Vec<Prediction> {
         let mut out = vec![];
         parse(text, 1).unwrap().predict(batch, &mut out).unwrap();
         out

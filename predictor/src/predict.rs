@@ -2,9 +2,18 @@
 
 use crate::error::PredictError;
 
+/// What stands in a request and in its response so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// The prompt.
+    pub prompt: &'a str,
+    /// The response as far as it was generated; empty before the first token.
+    pub generated: &'a str,
+}
+
 /// What a predictor is asked about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// The job's identity; noise is drawn from it, so it must stay the same over a job's life.
     pub job: u64,
     /// Length of the prompt.
@@ -15,9 +24,23 @@ pub struct Request {
     pub max_new_tokens: u32,
     /// The response's whole length, which only a simulator knows.
     pub true_total_tokens: Option<u32>,
+    /// The text, where the driver has it.
+    pub text: Option<Text<'a>>,
 }
 
-impl Request {
+impl<'a> Request<'a> {
+    /// The text; `predictor` is who reads, for the error.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError::NoText`] where the driver has lengths only.
+    pub fn need_text(&self, predictor: &str) -> Result<Text<'a>, PredictError> {
+        self.text.ok_or_else(|| PredictError::NoText {
+            predictor: predictor.to_owned(),
+            job: self.job,
+        })
+    }
+
     /// The tokens the response really still needs, at least 1, since a job that is asked about has
     /// not ended; `predictor` is who asks, for the error.
     ///
@@ -103,8 +126,11 @@ pub trait LengthPredictor: Send {
     ///
     /// A [`PredictError`] where a request lacks what this predictor needs; `out` is then
     /// unspecified.
-    fn predict(&mut self, batch: &[Request], out: &mut Vec<Prediction>)
-    -> Result<(), PredictError>;
+    fn predict(
+        &mut self,
+        batch: &[Request<'_>],
+        out: &mut Vec<Prediction>,
+    ) -> Result<(), PredictError>;
 
     /// What predicting `batch_len` requests together costs in virtual time, in nanoseconds.
     fn latency_ns(&self, batch_len: usize) -> u64;
@@ -129,7 +155,10 @@ mod tests {
             generated_tokens: 9,
             max_new_tokens: 9,
             true_total_tokens: Some(5),
+            text: None,
         };
         assert_eq!(r.true_remaining_tokens("oracle"), Ok(1));
+        let said = r.need_text("mine").unwrap_err().to_string();
+        assert!(said.contains("job 1") && said.contains("'responses:FILE'"));
     }
 }

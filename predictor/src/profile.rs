@@ -47,7 +47,7 @@ impl LengthPredictor for ErrorProfile {
 
     fn predict(
         &mut self,
-        batch: &[Request],
+        batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
         out.clear();
@@ -76,13 +76,14 @@ mod tests {
         let mut out = Vec::new();
         // Windows 9 and 40 lie beyond the figure, so the last step's error holds for them.
         for window in (0..10).chain([40]) {
-            let batch: Vec<Request> = (0..40_000)
+            let batch: Vec<Request<'_>> = (0..40_000)
                 .map(|job| Request {
                     job,
                     prompt_tokens: 10,
                     generated_tokens: window * 50 + (job % 50) as u32,
                     max_new_tokens: 1 << 20,
                     true_total_tokens: Some(100_000),
+                    text: None,
                 })
                 .collect();
             p.predict(&batch, &mut out).unwrap();

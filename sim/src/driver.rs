@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use elis_predictor::{LengthPredictor, PredictError};
+use elis_predictor::{LengthPredictor, PredictError, Text};
 use elis_scheduler::config::ConfigError;
 use elis_scheduler::plan::{Plan, PolicyExit};
 use elis_scheduler::{Input, Output, Predicted, Request, Scheduler, Time};
@@ -102,7 +102,7 @@ struct Simulation<'a> {
     events: BinaryHeap<Reverse<Scheduled>>,
     /// What happens now, before anything else.
     pending: VecDeque<Event>,
-    questions: Vec<elis_predictor::Request>,
+    questions: Vec<elis_predictor::Request<'a>>,
     answers: Vec<elis_predictor::Prediction>,
     finished: Vec<u64>,
     next_arrival: usize,
@@ -166,7 +166,7 @@ fn check(arrivals: &[Arrival]) -> Result<(), SimError> {
     Ok(())
 }
 
-impl Simulation<'_> {
+impl<'a> Simulation<'a> {
     fn run(&mut self) -> Result<(), SimError> {
         for failure in &self.options.failures {
             let Failure {
@@ -326,12 +326,14 @@ impl Simulation<'_> {
                     generated_tokens,
                     max_new_tokens,
                 } => {
+                    let arrival = self.arrival(job);
                     self.questions.push(elis_predictor::Request {
                         job,
                         prompt_tokens,
                         generated_tokens,
                         max_new_tokens,
-                        true_total_tokens: Some(self.output_tokens(job)),
+                        true_total_tokens: Some(arrival.map_or(1, |a| a.output_tokens)),
+                        text: arrival.and_then(|arrival| text(arrival, generated_tokens)),
                     });
                 }
                 Output::Decide { worker, revision } => self.decide(worker, revision),
@@ -347,12 +349,9 @@ impl Simulation<'_> {
         self.predict()
     }
 
-    /// Tokens that a job gives in all; known here, and nowhere in the core.
-    fn output_tokens(&self, job: u64) -> u32 {
-        let arrival = usize::try_from(job)
-            .ok()
-            .and_then(|job| self.arrivals.get(job));
-        arrival.map_or(1, |arrival| arrival.output_tokens)
+    /// What a job will really be: its length and its text are known here, and nowhere in the core.
+    fn arrival(&self, job: u64) -> Option<&'a Arrival> {
+        self.arrivals.get(usize::try_from(job).ok()?)
     }
 
     /// Answers all questions that came up at this moment as one batch.
@@ -432,3 +431,15 @@ impl Simulation<'_> {
             .finish(self.scheduler.stats(), busy_ns, self.options.seed)
     }
 }
+
+/// What a predictor may read of a request after so many tokens.
+fn text(arrival: &Arrival, generated_tokens: u32) -> Option<Text<'_>> {
+    let response = arrival.text.as_deref()?;
+    Some(Text {
+        prompt: &response.prompt,
+        generated: response.after(generated_tokens),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -187,6 +187,31 @@ fn a_real_trace_is_inspected() {
 }
 
 #[test]
+fn a_file_of_responses_is_inspected_and_compared_on() {
+    let folder = data("responses");
+    let file = folder.join("castillo_responses_meta-llama--Llama-3.1-8B-Instruct.jsonl.gz");
+    let stream = format!("responses:{}", file.display());
+    let inspect = ["workload", "inspect", &stream, "--rate", "2", "--json", "-"];
+    let output = run("elis-bench", &inspect);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["inspection"]["rows"], 2 * 4707);
+    assert_eq!(document["provenance"]["inputs"][0]["rows_read"], 7898);
+    fails(&inspect[..3], 1, &["give a rate"]);
+    let other = data("prompts/prompts_all.jsonl.gz");
+    let other = other.to_str().unwrap();
+    let output = run(
+        "elis-bench",
+        &[&inspect[..], &["--prompts", other]].concat(),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stream = ["--workload", &stream, "--rate", "2"];
+    let output = run("elis-bench", &[&small()[..], &stream].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    fails(&["compare", "--prompts", other], 1, &["left out"]);
+}
+
+#[test]
 fn a_policy_is_checked_before_it_is_trusted() {
     let good = run("elis", &["policy", "check", "isrtf", "--json"]);
     assert!(good.status.success(), "{}", text(&good.stderr));

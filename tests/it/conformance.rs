@@ -51,6 +51,7 @@ fn arrivals(jobs: &[(u64, u32)]) -> Vec<Arrival> {
         priority: 100,
         ttft_deadline_ns: 0,
         deadline_ns: 0,
+        text: None,
     };
     jobs.iter().zip(0..).map(one).collect()
 }
@@ -88,7 +89,7 @@ impl LengthPredictor for FixedError {
 
     fn predict(
         &mut self,
-        batch: &[Request],
+        batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError> {
         out.clear();

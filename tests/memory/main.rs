@@ -69,6 +69,7 @@ fn arrivals(count: u64) -> Vec<Arrival> {
         priority: elis_workloads::DEFAULT_PRIORITY,
         ttft_deadline_ns: 0,
         deadline_ns: 0,
+        text: None,
     };
     (0..count).map(arrival).collect()
 }

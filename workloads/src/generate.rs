@@ -1,13 +1,17 @@
 //! Generates a stream from a spec.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::arrivals::ArrivalProcess;
 use crate::error::WorkloadError;
 use crate::lengths::LengthModel;
 use crate::overrides::Overrides;
 use crate::parts::{Parts, length_record, process_record};
 use crate::provenance::{ArrivalRecord, LengthRecord, SourceRecord};
-use crate::readers::{Trace, read_trace};
-use crate::replay::{cycle_ns, divide_ns, recorded_rate_rps, rotation};
+use crate::readers::{Trace, read_trace, read_trace_with};
+use crate::replay::{cycle_ns, divide_ns, recorded_rate_rps, rotation, texts_of};
+use crate::responses::Response;
 use crate::rng::{Draws, Purpose};
 use crate::spec::{ArrivalPlan, LengthPlan, Size, Spec};
 use crate::workload::Workload;
@@ -21,6 +25,8 @@ struct Resolved {
     inputs: Vec<SourceRecord>,
     notes: Vec<String>,
     rotated_rows: u64,
+    /// The texts of the lengths' trace by row, where it has any.
+    texts: Vec<Arc<Response>>,
 }
 
 impl Spec {
@@ -35,12 +41,15 @@ impl Spec {
         options.check()?;
         let mut state = Resolved::default();
         let (arrivals, times_ns) = self.times_ns(options, &mut state)?;
-        let (model, length_record) = self.length_model(&mut state)?;
+        let (model, length_record) = self.length_model(&options.prompts, &mut state)?;
         let draws = Draws::new(options.seed, Purpose::Lengths);
-        let lengths = model.sample(draws).take(times_ns.len()).collect();
+        let drawn = model.sample_rows(draws).take(times_ns.len());
+        let (lengths, rows): (_, Vec<usize>) = drawn.unzip();
+        let texts = texts_of(&state.texts, &rows);
         let parts = Parts {
             times_ns,
             lengths,
+            texts,
             tenants: self.tenants.clone(),
             priorities: self.priorities.clone(),
             deadlines: self.deadlines,
@@ -137,6 +146,7 @@ impl Spec {
     /// The distribution of lengths, with its trace read.
     fn length_model(
         &self,
+        prompts: &[PathBuf],
         state: &mut Resolved,
     ) -> Result<(LengthModel, LengthRecord), WorkloadError> {
         match &self.lengths {
@@ -157,9 +167,11 @@ impl Spec {
                 ))
             }
             LengthPlan::Trace { input, draw } => {
-                let trace = read_trace(input.format, &input.path)?;
+                let trace = read_trace_with(input.format, &input.path, prompts)?;
                 state.notes.extend(trace.notes);
                 state.inputs.push(trace.source);
+                state.inputs.extend(trace.inputs);
+                state.texts = trace.texts;
                 let record = LengthRecord {
                     kind: "trace".to_owned(),
                     parameters: [].into(),

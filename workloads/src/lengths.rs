@@ -142,7 +142,15 @@ pub enum LengthModel {
 
 impl LengthModel {
     /// Draws without an end.
-    pub fn sample(&self, mut draws: Draws) -> impl Iterator<Item = RequestLengths> + use<'_> {
+    pub fn sample(&self, draws: Draws) -> impl Iterator<Item = RequestLengths> + use<'_> {
+        self.sample_rows(draws).map(|(lengths, _)| lengths)
+    }
+
+    /// Draws without an end, each with the row that it is, 0 where there are no rows.
+    pub(crate) fn sample_rows(
+        &self,
+        mut draws: Draws,
+    ) -> impl Iterator<Item = (RequestLengths, usize)> + use<'_> {
         let mut order: Vec<usize> = Vec::new();
         std::iter::repeat_with(move || match self {
             Self::Parametric {
@@ -153,15 +161,19 @@ impl LengthModel {
                 let z = draws.normal();
                 let own = draws.normal();
                 let rest = libm::sqrt((1.0 - correlation * correlation).max(0.0));
-                RequestLengths {
+                let lengths = RequestLengths {
                     prompt_tokens: prompt.at_score(z),
                     output_tokens: output.at_score(correlation * z + rest * own),
-                }
+                };
+                (lengths, 0)
             }
             Self::Trace {
                 pairs,
                 draw: TraceDraw::Replace,
-            } => pairs[draws.below(pairs.len())],
+            } => {
+                let row = draws.below(pairs.len());
+                (pairs[row], row)
+            }
             Self::Trace {
                 pairs,
                 draw: TraceDraw::Shuffle,
@@ -170,7 +182,8 @@ impl LengthModel {
                     order = (0..pairs.len()).collect();
                     draws.shuffle(&mut order);
                 }
-                pairs[order.pop().unwrap_or(0)]
+                let row = order.pop().unwrap_or(0);
+                (pairs[row], row)
             }
         })
     }

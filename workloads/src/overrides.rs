@@ -1,5 +1,7 @@
 //! What a user may change about a workload without editing its file.
 
+use std::path::PathBuf;
+
 use crate::arrivals::ArrivalProcess;
 use crate::error::WorkloadError;
 use crate::limits::Limits;
@@ -23,6 +25,8 @@ pub struct Overrides {
     pub arrivals: Option<ArrivalProcess>,
     /// Caps on lengths, beside the spec's own; the tighter one holds.
     pub limits: Limits,
+    /// Files of prompts, for a `responses:` file that names its prompts by id.
+    pub prompts: Vec<PathBuf>,
 }
 
 impl Overrides {

@@ -1,5 +1,7 @@
 //! Puts a stream's parts together: cuts, clips, draws classes, and measures what came out.
 
+use std::sync::Arc;
+
 use crate::arrivals::ArrivalProcess;
 use crate::error::WorkloadError;
 use crate::lengths::Marginal;
@@ -9,6 +11,7 @@ use crate::provenance::{
     ArrivalRecord, Cut, DeadlineRecord, LengthRecord, Provenance, ShareRecord, SourceRecord,
 };
 use crate::readers::RequestLengths;
+use crate::responses::Response;
 use crate::rng::{Draws, Purpose};
 use crate::spec::PriorityShare;
 use crate::workload::{Arrival, Workload};
@@ -56,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) times_ns: Vec<u64>,
     /// As many lengths, not yet clipped.
     pub(crate) lengths: Vec<RequestLengths>,
+    /// As many texts, or none at all.
+    pub(crate) texts: Vec<Arc<Response>>,
     pub(crate) tenants: Vec<ShareRecord>,
     pub(crate) priorities: Vec<PriorityShare>,
     pub(crate) deadlines: DeadlineRecord,
@@ -82,6 +87,7 @@ impl Parts {
         let priority_shares: Vec<f64> = self.priorities.iter().map(|p| p.share).collect();
         let mut clipped = 0_u64;
         let mut arrivals = Vec::with_capacity(self.times_ns.len());
+        let mut texts = std::mem::take(&mut self.texts).into_iter();
         for (id, (arrival_ns, lengths)) in (0..).zip(self.times_ns.iter().zip(&self.lengths)) {
             let (prompt_tokens, output_tokens) = self
                 .limits
@@ -99,6 +105,7 @@ impl Parts {
                 priority: class.class,
                 ttft_deadline_ns: (self.deadlines.ttft_ms * 1e6).round() as u64,
                 deadline_ns: (self.deadlines.jct_ms * 1e6).round() as u64,
+                text: texts.next(),
             });
         }
         if clipped > 0 {

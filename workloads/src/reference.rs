@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use crate::error::WorkloadError;
 use crate::overrides::Overrides;
-use crate::readers::{Format, read_trace};
+use crate::readers::{Format, read_trace_with};
 use crate::shipped;
 use crate::spec::Spec;
 use crate::workload::Workload;
 
 /// The forms [`WorkloadRef::parse`] takes, for help texts and errors.
 pub const FORMS: &str = "FORMAT:PATH with FORMAT one of azure, burstgpt, mooncake, servegen, \
-                         vidur, sharegpt, lengths, vllm; or PATH.toml for a spec; or a shipped \
+                         vidur, sharegpt, lengths, vllm, responses; or PATH.toml for a spec; or a shipped \
                          spec: industrial, steady, burst, tenants, paper";
 
 /// A named workload, not loaded yet.
@@ -73,12 +73,33 @@ impl WorkloadRef {
     /// Any [`WorkloadError`]: a bad option, an unreadable or malformed file, a missing rate.
     pub fn load(&self, options: &Overrides) -> Result<Workload, WorkloadError> {
         options.check()?;
+        self.check_prompts(options)?;
         match self {
             Self::Trace { format, path } => {
-                crate::replay::replay(&read_trace(*format, path)?, &self.to_string(), options)
+                let trace = read_trace_with(*format, path, &options.prompts)?;
+                crate::replay::replay(&trace, &self.to_string(), options)
             }
             Self::Spec { path } => Spec::open(path)?.generate(options),
             Self::Shipped { name } => Spec::shipped(name)?.generate(options),
+        }
+    }
+}
+
+impl WorkloadRef {
+    /// Refuses prompts that nobody would read; a spec may point at a file that does.
+    fn check_prompts(&self, options: &Overrides) -> Result<(), WorkloadError> {
+        let reads = match self {
+            Self::Trace { format, .. } => *format == Format::Responses,
+            Self::Spec { .. } => true,
+            Self::Shipped { .. } => false,
+        };
+        match options.prompts.first() {
+            Some(given) if !reads => Err(WorkloadError::OutOfRange {
+                what: "file of prompts".to_owned(),
+                given: given.display().to_string(),
+                expected: format!("left out: only responses: files read it, not {self}"),
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -110,6 +131,7 @@ mod tests {
         for text in [
             "azure:a/b:c.csv",
             "vllm:x.jsonl.gz",
+            "responses:x.jsonl",
             "dir/mine.toml",
             "industrial",
         ] {

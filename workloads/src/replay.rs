@@ -1,11 +1,14 @@
 //! Turns a recorded trace into a workload.
 
+use std::sync::Arc;
+
 use crate::arrivals::ArrivalProcess;
 use crate::error::WorkloadError;
 use crate::overrides::Overrides;
 use crate::parts::{Parts, process_record};
 use crate::provenance::{ArrivalRecord, DeadlineRecord, LengthRecord, ShareRecord};
 use crate::readers::{Format, Trace};
+use crate::responses::Response;
 use crate::rng::{Draws, Purpose};
 use crate::spec::PriorityShare;
 use crate::workload::{DEFAULT_PRIORITY, Workload};
@@ -53,6 +56,21 @@ pub(crate) fn divide_ns(time_ns: u64, factor: f64) -> u64 {
     }
 }
 
+/// The rows of a trace in the order of their requests, and by how many rows it was rotated. A file
+/// of responses has no order of its own (CASTILLO's is sorted by data set, with the two responses
+/// to a prompt side by side), so its rows are shuffled, differently for each seed.
+fn row_order(trace: &Trace, seed: u64) -> (Vec<usize>, usize) {
+    let rows = trace.lengths.len();
+    let mut order: Vec<usize> = (0..rows).collect();
+    if trace.format == Format::Responses {
+        Draws::new(seed, Purpose::Lengths).shuffle(&mut order);
+        return (order, 0);
+    }
+    let start = rotation(seed, rows);
+    order.rotate_left(start);
+    (order, start)
+}
+
 /// Replays a trace; `name` is what the provenance calls it.
 pub(crate) fn replay(
     trace: &Trace,
@@ -60,36 +78,33 @@ pub(crate) fn replay(
     options: &Overrides,
 ) -> Result<Workload, WorkloadError> {
     let rows = trace.lengths.len();
-    let start = rotation(options.seed, rows);
+    let (mut order, start) = row_order(trace, options.seed);
     let mut notes = trace.notes.clone();
+    if trace.format == Format::Responses {
+        notes.push("rows were shuffled: the file's order means nothing".to_owned());
+    }
     if start > 0 {
         notes.push(format!(
             "rotated by {start} rows; the gap at the seam is the mean gap"
         ));
     }
-    let count = options
-        .take
-        .map_or(rows, |take| usize::try_from(take).unwrap_or(rows).min(rows));
-    if let Some(take) = options.take.filter(|take| *take > rows as u64) {
-        notes.push(format!(
-            "{take} requests were asked for, the trace holds {rows}"
-        ));
+    if let Some(take) = options.take {
+        if take > rows as u64 {
+            notes.push(format!(
+                "{take} requests were asked for, the trace holds {rows}"
+            ));
+        }
+        order.truncate(usize::try_from(take).unwrap_or(rows));
     }
     let speedup = options.speedup.unwrap_or(1.0);
     let (record, times_ns) = trace_times(trace, start, options, &mut notes)?;
     let parts = Parts {
         times_ns: times_ns
-            .take(count)
+            .take(order.len())
             .map(|t| divide_ns(t, speedup))
             .collect(),
-        lengths: trace
-            .lengths
-            .iter()
-            .cycle()
-            .skip(start)
-            .take(count)
-            .copied()
-            .collect(),
+        lengths: order.iter().map(|row| trace.lengths[*row]).collect(),
+        texts: texts_of(&trace.texts, &order),
         tenants: vec![ShareRecord {
             name: "default".to_owned(),
             share: 1.0,
@@ -102,7 +117,7 @@ pub(crate) fn replay(
         limits: options.limits,
         name: name.to_owned(),
         source: trace.source.clone(),
-        inputs: Vec::new(),
+        inputs: trace.inputs.clone(),
         arrivals: record,
         length_record: LengthRecord {
             kind: "trace".to_owned(),
@@ -112,6 +127,14 @@ pub(crate) fn replay(
         notes,
     };
     Ok(parts.finish(options))
+}
+
+/// The texts of some rows; none where there are none.
+pub(crate) fn texts_of(texts: &[Arc<Response>], rows: &[usize]) -> Vec<Arc<Response>> {
+    if texts.is_empty() {
+        return Vec::new();
+    }
+    rows.iter().map(|row| Arc::clone(&texts[*row])).collect()
 }
 
 /// Recorded or generated arrival times for a trace, before the speedup.

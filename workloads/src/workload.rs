@@ -1,14 +1,17 @@
 //! The stream of requests that a driver replays.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::provenance::Provenance;
+use crate::responses::Response;
 
 /// The priority of a request that nobody gave one.
 pub const DEFAULT_PRIORITY: u32 = 100;
 
 /// One request of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Arrival {
     /// Position in the stream, from 0.
     pub id: u64,
@@ -26,6 +29,10 @@ pub struct Arrival {
     pub ttft_deadline_ns: u64,
     /// By when the whole response is wanted, in nanoseconds after the arrival; 0 for no deadline.
     pub deadline_ns: u64,
+    /// What is asked and answered, where the workload carries text. Its lengths are those of the
+    /// file, before any clipping.
+    #[serde(skip)]
+    pub text: Option<Arc<Response>>,
 }
 
 /// A whole stream plus how it came about.

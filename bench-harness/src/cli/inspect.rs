@@ -25,10 +25,17 @@ pub(crate) enum Workload {
 #[command(after_help = "\
 Examples:
   elis-bench workload inspect azure:AzureLLMInferenceTrace_conv.csv --out results/
+  elis-bench workload inspect responses:castillo_responses_ORG--NAME.jsonl.gz --rate 2
   elis-bench workload inspect industrial --json -")]
 pub(crate) struct Inspect {
     /// A spec or a trace, as for `compare --workload`
     workload: String,
+    /// Requests per second, for streams without arrivals of their own
+    #[arg(long, value_name = "RPS")]
+    rate: Option<f64>,
+    /// File of the prompts that a responses: file names by id (may be given again)
+    #[arg(long, value_name = "FILE")]
+    prompts: Vec<PathBuf>,
     /// Seed of a generated stream
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -59,6 +66,8 @@ impl Inspect {
     fn run(self) -> Result<ExitCode> {
         let overrides = Overrides {
             seed: self.seed,
+            rate_rps: self.rate,
+            prompts: self.prompts,
             ..Overrides::default()
         };
         let stream = WorkloadRef::parse(&self.workload)?.load(&overrides)?;

@@ -1,5 +1,7 @@
 //! Options that several subcommands share: the stream, the worker, how it is scheduled.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use elis_policy_runtime::{Options as RuntimeOptions, Runtime};
@@ -14,9 +16,13 @@ use elis_workloads::{ArrivalProcess, Overrides, WorkloadRef};
 #[command(next_help_heading = "Request stream")]
 pub(crate) struct StreamArgs {
     /// A spec (`workloads/specs/industrial.toml`, or its name) or a trace with its format:
-    /// azure:, burstgpt:, mooncake:, servegen:, vidur:, sharegpt:, vllm:, lengths: and a path
+    /// azure:, burstgpt:, mooncake:, servegen:, vidur:, sharegpt:, vllm:, lengths: and a path; or
+    /// responses: and a file of responses, whose text a predictor that reads can read
     #[arg(long, default_value = "industrial")]
     pub(crate) workload: String,
+    /// File of the prompts that a responses: file names by id (may be given again)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompts: Vec<PathBuf>,
     /// Requests per second; rescales a spec's arrivals or a lengths: file
     #[arg(long, value_name = "RPS")]
     pub(crate) rate: Option<f64>,
@@ -51,6 +57,7 @@ impl StreamArgs {
             take: self.take,
             for_s: self.for_s,
             arrivals,
+            prompts: self.prompts.clone(),
             ..Overrides::default()
         })
     }

@@ -6,12 +6,13 @@ pub(crate) mod jsonl;
 mod lengths;
 mod mooncake;
 mod number;
+mod responses;
 mod table;
 mod trace;
 mod vidur;
 mod vllm;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use trace::{RequestLengths, Trace};
@@ -39,11 +40,13 @@ pub enum Format {
     Lengths,
     /// Request logs and workloads of vLLM benchmarks, CSV or JSON lines.
     Vllm,
+    /// Responses with their text: rows of `elis-responses/1` or CASTILLO's.
+    Responses,
 }
 
 impl Format {
     /// All formats, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Azure,
         Self::BurstGpt,
         Self::Mooncake,
@@ -52,6 +55,7 @@ impl Format {
         Self::ShareGpt,
         Self::Lengths,
         Self::Vllm,
+        Self::Responses,
     ];
 
     /// The name as references write it, e.g. `azure`.
@@ -66,6 +70,7 @@ impl Format {
             Self::ShareGpt => "sharegpt",
             Self::Lengths => "lengths",
             Self::Vllm => "vllm",
+            Self::Responses => "responses",
         }
     }
 }
@@ -78,13 +83,22 @@ impl FromStr for Format {
     }
 }
 
-/// Reads a trace.
+/// Reads a trace; a `responses:` file takes its prompts from the file beside it, if it needs any.
 ///
 /// # Errors
 ///
 /// [`WorkloadError::Read`] if the file cannot be read, [`WorkloadError::At`] for a header or line
 /// that does not fit the format, [`WorkloadError::Empty`] if no request is left.
 pub fn read_trace(format: Format, path: &Path) -> Result<Trace, WorkloadError> {
+    read_trace_with(format, path, &[])
+}
+
+/// Reads a trace; `prompts` are the files that a `responses:` file takes its prompts from.
+pub(crate) fn read_trace_with(
+    format: Format,
+    path: &Path,
+    prompts: &[PathBuf],
+) -> Result<Trace, WorkloadError> {
     let source = Source::open(path)?;
     let mut builder = Builder::default();
     match format {
@@ -94,6 +108,7 @@ pub fn read_trace(format: Format, path: &Path) -> Result<Trace, WorkloadError> {
         Format::Vidur | Format::ServeGen | Format::ShareGpt => vidur::read(&source, &mut builder),
         Format::Lengths => lengths::read(&source, &mut builder),
         Format::Vllm => vllm::read(&source, &mut builder),
+        Format::Responses => return responses::read(path, &source, prompts),
     }?;
     builder.finish(format, &source)
 }

@@ -1,8 +1,11 @@
 //! A trace as read, put into one shape whatever its format.
 
+use std::sync::Arc;
+
 use crate::error::WorkloadError;
 use crate::provenance::SourceRecord;
 use crate::readers::Format;
+use crate::responses::Response;
 use crate::source::Source;
 
 /// The lengths of one request.
@@ -26,6 +29,10 @@ pub struct Trace {
     pub times_ns: Option<Vec<u64>>,
     /// The lengths, at least one.
     pub lengths: Vec<RequestLengths>,
+    /// The texts, one a request, or none at all: only `responses:` files have them.
+    pub texts: Vec<Arc<Response>>,
+    /// Further files that were read for it.
+    pub inputs: Vec<SourceRecord>,
     /// What was skipped, clamped or sorted.
     pub notes: Vec<String>,
 }
@@ -95,6 +102,8 @@ impl Builder {
             },
             times_ns,
             lengths: self.lengths,
+            texts: Vec::new(),
+            inputs: Vec::new(),
             notes: self.notes,
         })
     }

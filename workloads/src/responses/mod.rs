@@ -96,7 +96,18 @@ pub fn read(path: &Path, prompts: &[PathBuf]) -> Result<Vec<Response>, WorkloadE
 /// [`WorkloadError::Read`] for a file that cannot be read, [`WorkloadError::At`] for a line that
 /// does not fit or a prompt that no file knows, [`WorkloadError::Empty`] if no response is left.
 pub fn open(path: &Path, prompts: &[PathBuf]) -> Result<ResponseFile, WorkloadError> {
-    let source = Source::open(path)?;
+    read_source(path, &Source::open(path)?, prompts)
+}
+
+/// Reads the responses of a file that is open.
+pub(crate) fn read_source(
+    path: &Path,
+    source: &Source,
+    prompts: &[PathBuf],
+) -> Result<ResponseFile, WorkloadError> {
+    let empty = || WorkloadError::Empty {
+        path: source.path.clone(),
+    };
     let mut file = ResponseFile {
         responses: Vec::new(),
         skipped: 0,
@@ -110,15 +121,12 @@ pub fn open(path: &Path, prompts: &[PathBuf]) -> Result<ResponseFile, WorkloadEr
         inputs: Vec::new(),
     };
     // The first line decides, so that a later one of the other form is an error.
-    let Some(first) = objects(&source).next() else {
-        return Err(WorkloadError::Empty { path: source.path });
-    };
-    let first = first?;
+    let first = objects(source).next().ok_or_else(empty)??;
     if first.find(&["schema"]).is_some() {
-        collected::read(&source, &mut file)?;
+        collected::read(source, &mut file)?;
     } else if first.find(&["output_sizes"]).is_some() {
         let prompts = prompts::read(path, prompts, &mut file.inputs)?;
-        castillo::read(path, &source, &prompts, &mut file)?;
+        castillo::read(path, source, &prompts, &mut file)?;
     } else {
         return Err(first.error_at(
             "schema",
@@ -130,7 +138,7 @@ pub fn open(path: &Path, prompts: &[PathBuf]) -> Result<ResponseFile, WorkloadEr
         ));
     }
     if file.responses.is_empty() {
-        return Err(WorkloadError::Empty { path: source.path });
+        return Err(empty());
     }
     if file.skipped > 0 {
         let skipped = file.skipped;

@@ -3,6 +3,9 @@
 use std::fs;
 
 use super::*;
+use crate::overrides::Overrides;
+use crate::reference::WorkloadRef;
+use crate::workload::Workload;
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(name)
@@ -147,6 +150,87 @@ fn refusals_name_the_place_and_the_remedy() {
     assert!(matches!(err, WorkloadError::Empty { .. }));
     let err = read_text(&row(0, 0), None).unwrap_err();
     assert!(matches!(err, WorkloadError::Empty { .. }));
+}
+
+/// A folder with a file of 40 responses, 20 prompts with two samples each.
+fn collected() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.jsonl");
+    let row = |n: u32| row(n % 2, n + 1).replace("\"7\"", &format!("\"{}\"", n / 2));
+    fs::write(&path, (0..40).map(row).collect::<String>()).unwrap();
+    let reference = format!("responses:{}", path.display());
+    (dir, reference)
+}
+
+#[test]
+fn each_request_of_a_stream_carries_its_own_text() {
+    let (_dir, reference) = collected();
+    let load = |seed| {
+        let options = Overrides {
+            seed,
+            rate_rps: Some(2.0),
+            ..Overrides::default()
+        };
+        WorkloadRef::parse(&reference)?.load(&options)
+    };
+    let stream = load(0).unwrap();
+    assert_eq!(stream, load(0).unwrap());
+    assert_eq!(stream.provenance.arrivals.kind, "gamma");
+    assert_eq!(stream.provenance.source.format, "responses");
+    let lengths = |stream: &Workload| -> Vec<u32> {
+        let lengths = stream.arrivals.iter().map(|arrival| {
+            let text = arrival.text.as_ref().unwrap();
+            assert_eq!(text.output_tokens, arrival.output_tokens);
+            arrival.output_tokens
+        });
+        lengths.collect()
+    };
+    let mut first = lengths(&stream);
+    // Every row once, shuffled even for seed 0, and differently for another.
+    assert!(!first.is_sorted());
+    assert_ne!(first, lengths(&load(1).unwrap()));
+    first.sort_unstable();
+    assert!(first.into_iter().eq(1..=40));
+    let err = WorkloadRef::parse(&reference)
+        .unwrap()
+        .load(&Overrides::default())
+        .unwrap_err();
+    assert!(matches!(err, WorkloadError::NeedsRate { .. }));
+}
+
+#[test]
+fn a_spec_gives_the_text_of_its_lengths() {
+    let (dir, reference) = collected();
+    for draw in ["replace", "shuffle"] {
+        let spec = format!(
+            "name = \"t\"\ndescription = \"d\"\nrequests = 100\n[arrivals]\n\
+             process = \"poisson\"\nrate_rps = 1.0\n[lengths]\ntrace = \"{reference}\"\n\
+             draw = \"{draw}\"\n"
+        );
+        let path = dir.path().join("t.toml");
+        fs::write(&path, spec).unwrap();
+        let stream = WorkloadRef::parse(&path.display().to_string()).unwrap();
+        let stream = stream.load(&Overrides::default()).unwrap();
+        assert_eq!(stream.arrivals.len(), 100);
+        for arrival in &stream.arrivals {
+            let text = arrival.text.as_ref().unwrap();
+            assert_eq!(text.output_tokens, arrival.output_tokens);
+        }
+    }
+}
+
+#[test]
+fn prompts_that_nobody_reads_are_refused() {
+    let options = Overrides {
+        prompts: vec!["p.jsonl".into()],
+        ..Overrides::default()
+    };
+    let stream = WorkloadRef::parse("industrial").unwrap();
+    let err = stream.load(&options).unwrap_err().to_string();
+    assert!(
+        err.contains("left out") && err.contains("industrial"),
+        "{err}"
+    );
 }
 
 proptest::proptest! {
