@@ -30,6 +30,14 @@ pub enum PredictError {
         /// The job asked about.
         job: u64,
     },
+    /// A folder that should hold a trained predictor does not, or the model behind it failed.
+    #[error("predictor '{predictor}': {problem}")]
+    Trained {
+        /// What the user wrote.
+        predictor: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A predictor that reads was asked about a request without text.
     #[error(
         "predictor '{predictor}' reads text, and job {job} has none; use a workload that carries \

@@ -1,5 +1,7 @@
 //! Builds a predictor from the text a user writes.
 
+use std::path::Path;
+
 use crate::constant::Constant;
 use crate::error::PredictError;
 use crate::latency::Latency;
@@ -8,10 +10,12 @@ use crate::none::NoPrediction;
 use crate::oracle::Oracle;
 use crate::predict::LengthPredictor;
 use crate::profile::{ELIS_LATENCY_MS, ErrorProfile};
+use crate::trained::Reader;
 
 /// The forms [`parse`] takes, for help texts and errors.
 pub const FORMS: &str = "'none', 'oracle', 'constant:N' (tokens in all), 'noisy:MAE' (tokens), \
-                         'elis-paper', each but 'none' with an optional '@Nms' (cost of a batch)";
+                         'elis-paper', or the folder of a trained one, each but 'none' \
+                         with an optional '@Nms' (cost of a batch)";
 
 /// Builds the predictor that `text` names; `seed` feeds the noise of those that have any.
 ///
@@ -69,6 +73,7 @@ pub fn parse(text: &str, seed: u64) -> Result<Box<dyn LengthPredictor>, PredictE
             "'{kind}' takes no number, but ':{n}' was given"
         ))),
         ("none", None) => Err(bad("'none' costs nothing and takes no '@'".to_owned())),
+        _ if Path::new(body).is_dir() => Ok(Box::new(Reader::load(text, Path::new(body), free)?)),
         _ => Err(PredictError::Unknown {
             given: text.to_owned(),
         }),

@@ -3,8 +3,10 @@
 mod card;
 mod memory;
 mod model;
+mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use card::{Card, Figures, Provenance};
 pub use model::{Ask, Trained, TrainedError};
+pub use reader::Reader;

@@ -125,7 +125,7 @@ pub fn fit(
         .flat_map(|lengths| target(shape, lengths))
         .collect();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let net = Net::new(shape, &mut rng)?;
+    let net = Net::new(shape, &start(shape, &targets), &mut rng)?;
     let mut optimiser = AdamW::new(
         net.vars(),
         ParamsAdamW {
@@ -190,6 +190,23 @@ fn target(shape: &Shape, lengths: &[f32]) -> Vec<f32> {
     }
 }
 
+/// What the last layer says before it has learned anything: the overall mean, or the distribution
+/// of all rows, so that no step is spent on finding that.
+fn start(shape: &Shape, targets: &[f32]) -> Vec<f32> {
+    let outputs = shape.outputs();
+    let count = (targets.len() / outputs) as f32;
+    let mut mean = vec![0.0; outputs];
+    for row in targets.chunks_exact(outputs) {
+        for (mean, value) in mean.iter_mut().zip(row) {
+            *mean += value / count;
+        }
+    }
+    if shape.bins.is_some() {
+        mean.iter_mut().for_each(|p| *p = libm::logf(p.max(1e-6)));
+    }
+    mean
+}
+
 /// A short rise, then half a cosine.
 fn rate(highest: f64, step: usize, steps: usize) -> f64 {
     let rise = ((step + 1) as f64 / 100.0).min(1.0);
@@ -241,8 +258,8 @@ fn mae(head: &mut Head, rows: &Rows) -> f32 {
 }
 
 impl Net {
-    /// He's initialisation; the last layer smaller, so that it begins near the overall mean.
-    fn new(shape: &Shape, rng: &mut ChaCha8Rng) -> Result<Self, FitError> {
+    /// He's initialisation; the last layer smaller, so that it begins near `start`.
+    fn new(shape: &Shape, start: &[f32], rng: &mut ChaCha8Rng) -> Result<Self, FitError> {
         let sizes = shape.layers();
         let last = sizes.len() - 1;
         let layer = |(i, (outputs, inputs)): (usize, (usize, usize))| {
@@ -253,7 +270,11 @@ impl Net {
                 .map(|_| rng.random_range(-bound..=bound))
                 .collect();
             let weights = Tensor::from_vec(weights, (outputs, inputs), &Device::Cpu)?;
-            let bias = Tensor::zeros(outputs, DType::F32, &Device::Cpu)?;
+            let bias = if i == last {
+                Tensor::from_slice(start, outputs, &Device::Cpu)?
+            } else {
+                Tensor::zeros(outputs, DType::F32, &Device::Cpu)?
+            };
             Ok((Var::from_tensor(&weights)?, Var::from_tensor(&bias)?))
         };
         let layers = sizes.into_iter().enumerate().map(layer);
