@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -90,7 +91,7 @@ impl Eval {
             vec![]
         };
         let text = page(&rows, &leaky);
-        print!("{text}");
+        std::io::stdout().write_all(text.as_bytes())?;
         if let Some(out) = &self.out {
             let report = Report {
                 schema: "elis-predictor-eval/1",

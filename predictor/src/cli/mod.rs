@@ -3,6 +3,7 @@
 mod collect;
 mod corpus;
 mod eval;
+mod hold_out;
 mod predict;
 mod train;
 
@@ -26,6 +27,8 @@ enum Command {
     Train(train::Train),
     /// Judge a predictor on prompts that it was not trained on, beside simpler ways.
     Eval(eval::Eval),
+    /// Write the responses that `train` holds back, as a workload that it has not seen.
+    HoldOut(hold_out::HoldOut),
     /// Predict the lengths of responses to the prompts on standard input.
     Predict(predict::Predict),
 }
@@ -37,6 +40,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Collect(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::HoldOut(command) => command.run(),
         Command::Predict(command) => command.run(),
     };
     match result {

@@ -53,7 +53,7 @@ const CHARS_PER_TOKEN: usize = 4;
 /// A text's length in tokens, guessed where it is not given.
 fn tokens(given: Option<u32>, text: &str) -> u32 {
     let guess = text.chars().count().div_ceil(CHARS_PER_TOKEN);
-    given.unwrap_or(u32::try_from(guess).unwrap_or(u32::MAX))
+    given.unwrap_or_else(|| u32::try_from(guess).unwrap_or(u32::MAX))
 }
 
 impl Predict {

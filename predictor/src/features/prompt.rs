@@ -42,6 +42,9 @@ pub const PROMPT_NAMES: [&str; 36] = [
     "indented_share",
 ];
 
+/// Of those, the ones that are sizes; they come first.
+const SIZES: usize = 11;
+
 const QUESTION_WORDS: [&str; 12] = [
     "what", "who", "when", "where", "which", "why", "how", "is", "are", "can", "do", "does",
 ];
@@ -99,93 +102,13 @@ impl PromptText {
     pub fn new(prompt: &str, prompt_tokens: u32) -> Self {
         let lower = prompt.to_lowercase();
         let asked_items = asked_items(&lower);
-        let chars = prompt.chars().count();
-        let count = |is: fn(char) -> bool| prompt.chars().filter(|&c| is(c)).count();
-        let words = lower.split_whitespace().count();
-        let letters: usize = lower
-            .split_whitespace()
-            .map(|word| word.chars().count())
-            .sum();
-        let first = lower.split_whitespace().next().unwrap_or("");
-        let first = first.trim_matches(|c: char| ".,:!?\"".contains(c));
-        let in_and_out = lower.matches("input").count() + lower.matches("output").count();
-        let says = |words: &[&str]| says(&lower, words);
-        let features = [
-            log_count(prompt_tokens as usize),
-            log_count(chars),
-            log_count(words),
-            log_count(prompt.matches('\n').count()),
-            log_count(prompt.matches('?').count()),
-            log_count(count(|c| c.is_ascii_digit())),
-            letters as f32 / words.max(1) as f32,
-            flag(prompt.contains("```")),
-            share(count(is_code), chars),
-            flag(prompt.contains("def ")),
-            flag(prompt.contains("import ")),
-            says(&["class "]),
-            says(&[
-                " list", "list ", "bullet", "ways", "steps", "reasons", "examples", "ideas", "tips",
-            ]),
-            says(&[
-                "essay",
-                "article",
-                "blog",
-                "report",
-                "detail",
-                "comprehensive",
-                "paragraph",
-            ]),
-            says(&[
-                "explain", "describe", "discuss", "compare", "analyze", "how to", "how do",
-            ]),
-            says(&[
-                "summar",
-                "brief",
-                "short",
-                "concise",
-                "one sentence",
-                "one word",
-                "single",
-            ]),
-            says(&["step"]),
-            flag(QUESTION_WORDS.contains(&first)),
-            flag(IMPERATIVES.contains(&first)),
-            says(&[
-                "classify",
-                "which of",
-                "true or false",
-                "identify",
-                "choose",
-                "correct",
-                "yes or no",
-            ]),
-            log_count(largest_number(prompt)),
-            share(count(|c| !c.is_ascii()), chars),
-            share(count(char::is_uppercase), chars),
-            flag(prompt.trim_end().ends_with('?')),
-            says(&["assert", "test"]),
-            says(&[
-                "pandas",
-                "numpy",
-                "dataframe",
-                "tensorflow",
-                "scipy",
-                "sklearn",
-                "matplotlib",
-            ]),
-            says(&["code", "function", "program", "python", "script", "sql"]),
-            log_count(in_and_out),
-            says(&["table", "csv", "json", "html"]),
-            log_count(asked_items),
-            says(&[
-                "story", "poem", "song", "letter", "email", "speech", "script", "dialog",
-            ]),
-            says(&["words", "sentences", "paragraphs"]),
-            says(&["you are", "act as", "roleplay"]),
-            log_count(sentences(prompt)),
-            says(&["translate", "rewrite", "convert", "rephrase", "paraphrase"]),
-            indented(prompt),
-        ];
+        let mut features = [0.0; PROMPT_NAMES.len()];
+        let values = sizes(prompt, &lower, prompt_tokens)
+            .into_iter()
+            .chain(wishes(prompt, &lower, asked_items));
+        for (feature, value) in features.iter_mut().zip(values) {
+            *feature = value;
+        }
         Self {
             features,
             asked_items,
@@ -201,6 +124,110 @@ impl PromptText {
     pub fn asked_items(&self) -> usize {
         self.asked_items
     }
+}
+
+/// How large the prompt is and what it is made of.
+fn sizes(prompt: &str, lower: &str, prompt_tokens: u32) -> [f32; SIZES] {
+    let chars = prompt.chars().count();
+    let words = lower.split_whitespace().count();
+    let letters: usize = lower
+        .split_whitespace()
+        .map(|word| word.chars().count())
+        .sum();
+    let count = |is: fn(char) -> bool| prompt.chars().filter(|&c| is(c)).count();
+    [
+        log_count(prompt_tokens as usize),
+        log_count(chars),
+        log_count(words),
+        log_count(prompt.matches('\n').count()),
+        log_count(prompt.matches('?').count()),
+        log_count(count(|c| c.is_ascii_digit())),
+        letters as f32 / words.max(1) as f32,
+        flag(prompt.contains("```")),
+        share(count(is_code), chars),
+        flag(prompt.contains("def ")),
+        flag(prompt.contains("import ")),
+    ]
+}
+
+/// What the prompt seems to ask for.
+fn wishes(prompt: &str, lower: &str, asked_items: usize) -> [f32; PROMPT_NAMES.len() - SIZES] {
+    let chars = prompt.chars().count();
+    let count = |is: fn(char) -> bool| prompt.chars().filter(|&c| is(c)).count();
+    let first = first_word(lower);
+    let in_and_out = lower.matches("input").count() + lower.matches("output").count();
+    let says = |words: &[&str]| says(lower, words);
+    [
+        says(&["class "]),
+        says(&[
+            " list", "list ", "bullet", "ways", "steps", "reasons", "examples", "ideas", "tips",
+        ]),
+        says(&[
+            "essay",
+            "article",
+            "blog",
+            "report",
+            "detail",
+            "comprehensive",
+            "paragraph",
+        ]),
+        says(&[
+            "explain", "describe", "discuss", "compare", "analyze", "how to", "how do",
+        ]),
+        says(&[
+            "summar",
+            "brief",
+            "short",
+            "concise",
+            "one sentence",
+            "one word",
+            "single",
+        ]),
+        says(&["step"]),
+        flag(QUESTION_WORDS.contains(&first)),
+        flag(IMPERATIVES.contains(&first)),
+        says(&[
+            "classify",
+            "which of",
+            "true or false",
+            "identify",
+            "choose",
+            "correct",
+            "yes or no",
+        ]),
+        log_count(largest_number(prompt)),
+        share(count(|c| !c.is_ascii()), chars),
+        share(count(char::is_uppercase), chars),
+        flag(prompt.trim_end().ends_with('?')),
+        says(&["assert", "test"]),
+        says(&[
+            "pandas",
+            "numpy",
+            "dataframe",
+            "tensorflow",
+            "scipy",
+            "sklearn",
+            "matplotlib",
+        ]),
+        says(&["code", "function", "program", "python", "script", "sql"]),
+        log_count(in_and_out),
+        says(&["table", "csv", "json", "html"]),
+        log_count(asked_items),
+        says(&[
+            "story", "poem", "song", "letter", "email", "speech", "script", "dialog",
+        ]),
+        says(&["words", "sentences", "paragraphs"]),
+        says(&["you are", "act as", "roleplay"]),
+        log_count(sentences(prompt)),
+        says(&["translate", "rewrite", "convert", "rephrase", "paraphrase"]),
+        indented(prompt),
+    ]
+}
+
+/// The first word without the marks around it.
+fn first_word(lower: &str) -> &str {
+    let word = lower.split_whitespace().next().unwrap_or("");
+    word.trim_matches(|c: char| ".,:!?\"".contains(c))
 }
 
 /// The first number between 2 and 50, in digits or as a word.

@@ -128,21 +128,10 @@ impl ResponseText {
         let window_chars = window.chars().count();
         let count = |is: fn(char) -> bool| window.chars().filter(|&c| is(c)).count();
         let end = text.trim_end();
-        let asked = prompt.asked_items();
-        let items_left = if asked > 0 && lists.largest > 0 {
-            (asked as f32 - lists.largest as f32).clamp(-5.0, 20.0)
-        } else {
-            0.0
-        };
         let since_blank = text.rfind("\n\n").map_or(text, |at| &text[at..]);
         let beginning = text.len().min(BEGINNING_BYTES);
         let beginning = &text[..text.floor_char_boundary(beginning)];
         let tail = &lower_window[lower_window.floor_char_boundary(lower_window.len() / 2)..];
-        let after_fence = if fences > 0 && fences.is_multiple_of(2) {
-            share(since_fence, chars)
-        } else {
-            0.0
-        };
         let features = [
             log_count(generated_tokens as usize),
             generated_tokens as f32 / 1000.0,
@@ -153,8 +142,8 @@ impl ResponseText {
             log_count(lists.items),
             log_count(lists.last),
             log_count(lists.largest),
-            items_left,
-            flag(asked > 0),
+            items_left(&lists, prompt),
+            flag(prompt.asked_items() > 0),
             log_count(lists.headings),
             log_count(text.matches("**").count()),
             log_count(text.matches('\n').count()),
@@ -187,7 +176,7 @@ impl ResponseText {
             share(count(char::is_uppercase), window_chars),
             log_count(text.matches("\n\n").count()),
             flag(window.contains("return ")),
-            after_fence,
+            after_fence(fences, since_fence, chars),
         ];
         Self { features }
     }
@@ -203,6 +192,25 @@ pub(crate) fn newest_window(text: &str, generated_tokens: u32) -> &str {
     let tokens = (generated_tokens as usize).max(1);
     let before = tokens.saturating_sub(WINDOW_TOKENS);
     &text[text.floor_char_boundary(text.len() * before / tokens)..]
+}
+
+/// How many of the items that were asked for are still to come; 0 where nobody has counted.
+fn items_left(lists: &Lists, prompt: &PromptText) -> f32 {
+    let asked = prompt.asked_items();
+    if asked == 0 || lists.largest == 0 {
+        return 0.0;
+    }
+    (asked as f32 - lists.largest as f32).clamp(-5.0, 20.0)
+}
+
+/// Share of the response since its last code block was closed.
+fn after_fence(fences: usize, since_fence: usize, chars: usize) -> f32 {
+    let closed = fences > 0 && fences.is_multiple_of(2);
+    if closed {
+        share(since_fence, chars)
+    } else {
+        0.0
+    }
 }
 
 fn lists(text: &str) -> Lists {

@@ -67,7 +67,9 @@ impl Card {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "- **{name}**: {value}");
         };
-        line("Encoder", self.encoder.clone());
+        let none = "none, it looks at words only".to_owned();
+        let encoder = Some(self.encoder.clone()).filter(|name| !name.is_empty());
+        line("Encoder", encoder.unwrap_or(none));
         line("Models that answered", self.models.join(", "));
         let sources = p
             .sources

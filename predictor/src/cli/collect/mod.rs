@@ -17,6 +17,7 @@ use drive::{Drive, Tally};
 use prompts::Choice;
 use server::{Access, Endpoint, Sampling, Server};
 use stop::Stop;
+pub(crate) use store::RESPONSES;
 use store::Store;
 
 /// Ask a live server for responses and keep them, with their lengths.
