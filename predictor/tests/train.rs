@@ -1,0 +1,138 @@
+//! Training, judging and predicting through the real command.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+
+fn elis_predictor() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
+}
+
+/// Answers as long as their prompts ask for: so many items of 25 tokens each.
+fn responses(path: &Path) {
+    let mut text = String::new();
+    for i in 0..300u32 {
+        let items = 2 + i % 9;
+        let line = serde_json::json!({
+            "schema": "elis-responses/1", "id": i.to_string(), "source": "made", "licence": "MIT",
+            "sample": 0, "model": "m", "prompt": format!("List {items} facts about number {i}."),
+            "response": (1..=items).map(|n| format!("{n}. A fact about it.\n")).collect::<String>(),
+            "prompt_tokens": 9, "output_tokens": 25 * items,
+        });
+        writeln!(text, "{line}").unwrap();
+    }
+    fs::write(path, text).unwrap();
+}
+
+fn said(command: &mut Command) -> (String, String, Option<i32>) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        text(&output.stdout),
+        text(&output.stderr),
+        output.status.code(),
+    )
+}
+
+#[test]
+fn what_was_trained_is_judged_held_out_and_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model) = (dir.path().join("r.jsonl"), dir.path().join("model"));
+    responses(&data);
+    let (_, log, code) = said(
+        elis_predictor()
+            .args(["train", "--head", "lexical", "--epochs", "40", "--data"])
+            .args([&data])
+            .arg("--out")
+            .arg(&model),
+    );
+    assert_eq!(code, Some(0), "{log}");
+    let card = fs::read_to_string(model.join("MODEL_CARD.md")).unwrap();
+    assert!(card.contains("made (300 responses)"), "{card}");
+
+    let report = dir.path().join("report");
+    let mut eval = elis_predictor();
+    eval.args(["eval", "--predictor"]).arg(&model);
+    eval.arg("--data").arg(&data).arg("--out").arg(&report);
+    let (table, log, code) = said(&mut eval);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(table.contains("| trained |"), "{table}");
+    let json = fs::read_to_string(report.join("report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mae = |way: &str| {
+        let rows = json["rows"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["way"] == way && row["model"] == "all");
+        row.unwrap()["mae_tokens"].as_f64().unwrap()
+    };
+    assert!(mae("trained") < 0.7 * mae("mean of the step"), "{table}");
+
+    let unseen = dir.path().join("unseen.jsonl");
+    let mut hold_out = elis_predictor();
+    hold_out
+        .args(["hold-out", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&unseen);
+    assert_eq!(said(&mut hold_out).2, Some(0));
+    let held = fs::read_to_string(&unseen).unwrap().lines().count();
+    assert!((30..100).contains(&held), "{held} of 300 are held out");
+
+    // Bytes that are no text, and no JSON: the lines after them are answered all the same.
+    let lines = b"{\"prompt\": \"List 3 facts.\"}\n\xff\xfe\n{\"prompt\": 7}\n{\"prompt\": \"\"}\n";
+    let mut predict = elis_predictor();
+    predict
+        .args(["predict", "--predictor"])
+        .arg(&model)
+        .write_stdin(&lines[..]);
+    let (answers, log, code) = said(&mut predict);
+    assert_eq!(code, Some(3), "{log}");
+    assert_eq!(answers.lines().count(), 2, "{answers}");
+    assert!(log.contains("line 2, column 1: not UTF-8"), "{log}");
+    assert!(log.contains("line 3, column"), "{log}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("r.jsonl"), dir.path().join("out"));
+    responses(&data);
+    let mut unknown = elis_predictor();
+    unknown
+        .args(["train", "--head", "huge", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
+    let (_, log, code) = said(&mut unknown);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("no head is called 'huge'"), "{log}");
+
+    let mut nobody = elis_predictor();
+    nobody
+        .args(["train", "--source", "elsewhere", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
+    assert!(said(&mut nobody).1.contains("no response is left"));
+
+    let mut nowhere = elis_predictor();
+    nowhere.args(["predict", "--predictor"]).arg(&out);
+    let (_, log, _) = said(&mut nowhere);
+    assert!(log.contains("predictor.json"), "{log}");
+
+    fs::write(&data, "{\"schema\":\"elis-responses/1\",\n").unwrap();
+    let mut broken = elis_predictor();
+    broken
+        .args(["train", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
+    let (_, log, code) = said(&mut broken);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("r.jsonl:1:"), "{log}");
+}
