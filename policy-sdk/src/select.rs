@@ -103,9 +103,9 @@ impl Ties<'_> {
         self.pick(count, rows, |first| F32s::load(scores, first), eligible)
     }
 
-    /// The ids of the best `count` rows, where `score` gives the scores of rows `first..first + 16`:
-    /// a rule that is written with [`crate::lanes`] needs no column of scores. It is asked for each
-    /// group once, in order; what it says of rows past the last counts for nothing.
+    /// The ids of the best `count` rows, where `score` gives the scores of the 16 rows from `first`
+    /// on: a rule that is written with [`crate::lanes`] needs no column of scores. It is asked for
+    /// each group once, in order; what it says of rows past the last counts for nothing.
     pub fn best_by(&self, count: usize, score: impl Fn(usize) -> F32s) -> Vec<u64> {
         self.pick(count, self.rows(), score, |_| true)
     }

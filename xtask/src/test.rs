@@ -28,7 +28,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "warnings",
     ];
     step("lints", &lints)?;
-    step("build", &["build", "--workspace", "--bins"])?;
+    // With the tests, so that dependencies are built once, with the features that both need.
+    step("build", &["build", "--workspace", "--bins", "--tests"])?;
     step("tests", &["test", "--workspace"])?;
     println!("== documentation");
     let mut doc = workspace::cargo(&root);

@@ -21,8 +21,9 @@ const EXAMPLES: &str = "Examples:
   elis-predictor eval --predictor models/predictor --data responses.jsonl
   elis-predictor eval --predictor models/predictor --data responses.jsonl --leaky --out report
 
-Only prompts of the test part are judged, and the simpler ways are fitted to the training part, both
-by the division that `train` uses. Give `eval` the files that the predictor was trained on or others.";
+Only prompts of the test part are judged, and the simpler ways are fitted to the training part,
+both by the division that `train` uses. Give `eval` the files that the predictor was trained on, or
+others.";
 
 /// Options of `eval`.
 #[derive(Debug, Args)]
@@ -187,8 +188,9 @@ fn page(rows: &[Row], leaky: &[Row]) -> String {
         .max()
         .unwrap_or(0);
     let mut text = String::from(
-        "Errors in tokens still to come, on prompts of the test part (split by prompt); columns are \
-         tokens generated so far, 0 the arrival. Lower is better, except R2, tau and p90 (goal 0.9).\n",
+        "Errors in tokens still to come, on prompts of the test part (split by prompt); columns \
+         are tokens generated so far, 0 the arrival. Lower is better, except R2, tau and p90 \
+         (goal 0.9).\n",
     );
     let mut model = "";
     for row in rows.iter().chain(leaky) {
@@ -199,7 +201,8 @@ fn page(rows: &[Row], leaky: &[Row]) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "\n{model}\n\n| way | {} | MAE | RMSE | R2 | tau (one) | tau (mean) | p90 |\n|---|{rule}",
+                "\n{model}\n\n| way | {} | MAE | RMSE | R2 | tau (one) | tau (mean) | p90 |\n\
+                 |---|{rule}",
                 columns.join(" | ")
             );
         }

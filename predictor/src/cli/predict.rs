@@ -9,13 +9,15 @@ use clap::Args;
 use elis_predictor::trained::{Ask, Trained};
 use serde::{Deserialize, Serialize};
 
-const EXAMPLES: &str = "Each line of standard input is a JSON object with `prompt`, and optionally \
+const EXAMPLES: &str =
+    "Each line of standard input is a JSON object with `prompt`, and optionally \
 `generated` with
 `generated_tokens`, `prompt_tokens`, `max_tokens` and `model`. Each line of the answer has
 `remaining_tokens`, `sigma_tokens` and `p90_tokens`.
 
 Example:
-  echo '{\"prompt\": \"List three colours.\"}' | elis-predictor predict --predictor models/predictor";
+  echo '{\"prompt\": \"List three colours.\"}' |
+    elis-predictor predict --predictor models/predictor";
 
 /// Options of `predict`.
 #[derive(Debug, Args)]

@@ -18,8 +18,8 @@ const EXAMPLES: &str = "Examples:
                        --out models/predictor
   elis-predictor train --head lexical --data responses.jsonl --out models/words-only
 
-The folder gets the heads, their description (predictor.json) and a model card. What was encoded is
-kept there too, so that a second run, or one that goes on after it was stopped, does not encode again.";
+The folder gets the heads, their description (predictor.json) and a model card. What was encoded
+is kept there too, so that a second run does not encode again.";
 
 /// Options of `train`.
 #[derive(Debug, Args)]

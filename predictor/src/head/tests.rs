@@ -1,3 +1,5 @@
+//! A head on rows, in a file, and with what is wrong.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -19,7 +19,10 @@ use crate::predict::{Prediction, Source};
 #[derive(Debug, thiserror::Error)]
 pub enum TrainedError {
     /// Its description is missing or cannot be read.
-    #[error("{}: {detail}; a trained predictor is a folder that `elis-predictor train` made", path.display())]
+    #[error(
+        "{}: {detail}; a trained predictor is a folder that `elis-predictor train` made",
+        path.display()
+    )]
     Card {
         /// The file.
         path: PathBuf,

@@ -1,3 +1,5 @@
+//! A trained predictor in a folder: what it answers, and what it says is missing.
+
 use std::path::Path;
 
 use super::*;
