@@ -1,63 +1,20 @@
-//! Kendall's rank correlation tau-b in O(n log n).
+//! Kendall's rank correlation tau-b.
+
+use std::cmp::Ordering;
 
 /// How well the order of the first members tells the order of the second ones, from −1 to 1.
 ///
-/// τ_b = (C − D) / √((n₀ − n₁)(n₀ − n₂)), n₀ = n(n−1)/2, n₁ and n₂ the pairs tied in either member;
-/// counted with Knight's merge sort (W. R. Knight, JASA 61, 1966). None if either side is constant
-/// or fewer than two pairs are finite.
+/// τ_b = (C − D) / √((n₀ − n₁)(n₀ − n₂)), n₀ = n(n−1)/2, n₁ and n₂ the pairs tied in either member,
+/// as the `kendalls` crate counts it, in O(n log n). None if either side is constant or fewer than
+/// two pairs are finite.
 pub fn tau_b(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
-    let mut pairs: Vec<(f64, f64)> = pairs
+    let (xs, ys): (Vec<f64>, Vec<f64>) = pairs
         .into_iter()
         .filter(|(x, y)| x.is_finite() && y.is_finite())
-        .collect();
-    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let all = choose_two(pairs.len());
-    let tied_x = tied(&pairs, |a, b| a.0 == b.0);
-    let tied_both = tied(&pairs, |a, b| a == b);
-    let mut ys: Vec<f64> = pairs.iter().map(|p| p.1).collect();
-    let mut spare = ys.clone();
-    let discordant = sort_counting_swaps(&mut ys, &mut spare) as f64;
-    let tied_y = tied(&ys, |a, b| a == b);
-    // C = n₀ − n₁ − n₂ + n₃ − D, n₃ being tied in both.
-    let difference = all - tied_x - tied_y + tied_both - 2.0 * discordant;
-    let tau = difference / ((all - tied_x) * (all - tied_y)).sqrt();
+        .unzip();
+    let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(Ordering::Equal);
+    let (tau, _) = kendalls::tau_b_with_comparator(&xs, &ys, order).ok()?;
     tau.is_finite().then_some(tau)
-}
-
-fn choose_two(n: usize) -> f64 {
-    n as f64 * (n as f64 - 1.0) / 2.0
-}
-
-/// Pairs within groups of equal neighbours.
-fn tied<T>(sorted: &[T], same: impl Fn(&T, &T) -> bool) -> f64 {
-    sorted
-        .chunk_by(|a, b| same(a, b))
-        .map(|group| choose_two(group.len()))
-        .sum()
-}
-
-/// Merge sort that returns how many pairs stood in the wrong order.
-fn sort_counting_swaps(values: &mut [f64], spare: &mut [f64]) -> u64 {
-    let n = values.len();
-    if n < 2 {
-        return 0;
-    }
-    let (left, right) = values.split_at_mut(n / 2);
-    let mut swaps = sort_counting_swaps(left, &mut spare[..n / 2])
-        + sort_counting_swaps(right, &mut spare[n / 2..]);
-    let (mut i, mut j) = (0, 0);
-    for slot in spare.iter_mut() {
-        if j >= right.len() || (i < left.len() && left[i] <= right[j]) {
-            *slot = left[i];
-            i += 1;
-        } else {
-            *slot = right[j];
-            j += 1;
-            swaps += (left.len() - i) as u64;
-        }
-    }
-    values.copy_from_slice(spare);
-    swaps
 }
 
 #[cfg(test)]

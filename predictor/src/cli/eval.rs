@@ -87,7 +87,11 @@ impl Eval {
         ways.extend(simpler(&corpus, &vectors, &all, &test)?);
         let rows = judged(&corpus, &test, &ways, cap);
         let leaky = if self.leaky {
-            leaky(&corpus, &vectors, self.steps, cap)?
+            let recipe = Recipe::of(&card.arrival.spec, &card.later.spec, card.provenance.seed);
+            let recipe = recipe.context(
+                "its heads are of no recipe that this version knows; --leaky cannot train them again",
+            )?;
+            leaky(&corpus, &vectors, &recipe, self.steps, cap)?
         } else {
             vec![]
         };
@@ -158,14 +162,15 @@ fn judged(corpus: &Corpus, test: &[Sample], ways: &[Way], cap: u32) -> Vec<Row> 
 }
 
 /// The same heads, trained and judged on rows that were divided at random.
-fn leaky(corpus: &Corpus, vectors: &Vectors, steps: u32, cap: u32) -> anyhow::Result<Vec<Row>> {
+fn leaky(
+    corpus: &Corpus,
+    vectors: &Vectors,
+    recipe: &Recipe,
+    steps: u32,
+    cap: u32,
+) -> anyhow::Result<Vec<Row>> {
     let all = samples(corpus, Split::ByRow, steps, cap);
-    let recipe = if vectors.dim() > 0 {
-        Recipe::ours(0)
-    } else {
-        Recipe::lexical(0)
-    };
-    let mut fitted = learn::train(corpus, vectors, &all, &recipe, cap, |_, _| true)?;
+    let mut fitted = learn::train(corpus, vectors, &all, recipe, cap, |_, _| ())?;
     let test = of_part(&all, Part::Test);
     let served = |response: usize| Some(corpus.model_of[response]);
     let heads = [&mut fitted.arrival.head, &mut fitted.later.head];

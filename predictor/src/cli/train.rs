@@ -85,7 +85,6 @@ impl Train {
                     );
                 });
                 bar.inc(1);
-                true
             },
         )?;
         bar.finish_and_clear();

@@ -94,7 +94,7 @@ struct Net {
     layers: Vec<(Var, Var)>,
 }
 
-/// Fits a head of a shape; `each` hears of every epoch and may end the fit by `false`.
+/// Fits a head of a shape; `each` hears of every epoch.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn fit(
     train: Rows,
     validation: &Rows,
     options: &FitOptions,
-    mut each: impl FnMut(&Epoch, &Head) -> bool,
+    mut each: impl FnMut(&Epoch),
 ) -> Result<Fit, FitError> {
     let width = shape.width();
     let count = train.lengths_tokens.len();
@@ -154,7 +154,7 @@ pub fn fit(
             validation_mae_tokens: mae(&mut head, validation),
         };
         epochs.push(report);
-        let go_on = each(&report, &head);
+        each(&report);
         let better = best
             .as_ref()
             .is_none_or(|(best, _)| report.validation_mae_tokens < best.validation_mae_tokens);
@@ -162,7 +162,7 @@ pub fn fit(
             best = Some((report, head));
         }
         let since = best.as_ref().map_or(0, |(best, _)| epoch - best.epoch);
-        if !go_on || since >= options.patience {
+        if since >= options.patience {
             break;
         }
     }
@@ -405,7 +405,7 @@ mod tests {
             drop_hidden: 0.0,
             ..FitOptions::default()
         };
-        fit(&shape(bins), rows(500), &rows(100), &options, |_, _| true).unwrap()
+        fit(&shape(bins), rows(500), &rows(100), &options, |_| ()).unwrap()
     }
 
     #[test]
@@ -431,7 +431,7 @@ mod tests {
             Rows::default(),
             &rows(5),
             &FitOptions::default(),
-            |_, _| true,
+            |_| (),
         );
         assert!(
             empty

@@ -1,6 +1,8 @@
 //! How well lengths are predicted: beside simpler ways, step by step, on prompts that nothing was
 //! fitted to.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 
 use super::corpus::{Corpus, Part};
@@ -159,7 +161,7 @@ pub fn prompt_only(
         later: spec,
         later_fit: FitOptions { epochs: 1, ..fit },
     };
-    let mut fitted = recipe::train(corpus, vectors, all, &recipe, u32::MAX, |_, _| true)?;
+    let mut fitted = recipe::train(corpus, vectors, all, &recipe, u32::MAX, |_, _| ())?;
     let served = |response: usize| Some(corpus.model_of[response]);
     let arrival: Vec<Sample> = judged
         .iter()
@@ -228,13 +230,8 @@ pub fn judge(
 
 /// Kendall's tau-b; NaN where there is nothing to compare.
 fn tau(a: &[f32], b: &[f32]) -> f32 {
-    let exact = |values: &[f32]| -> Vec<i64> {
-        values
-            .iter()
-            .map(|value| (f64::from(*value) * 1000.0) as i64)
-            .collect()
-    };
-    kendalls::tau_b(&exact(a), &exact(b)).map_or(f32::NAN, |(tau, _)| tau as f32)
+    let order = |a: &f32, b: &f32| a.partial_cmp(b).unwrap_or(Ordering::Equal);
+    kendalls::tau_b_with_comparator(a, b, order).map_or(f32::NAN, |(tau, _)| tau as f32)
 }
 
 /// The samples of one part.

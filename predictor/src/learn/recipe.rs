@@ -114,6 +114,13 @@ impl Recipe {
         }
     }
 
+    /// The recipe whose heads have these specifications.
+    pub fn of(arrival: &Spec, later: &Spec, seed: u64) -> Option<Self> {
+        [Self::ours(seed), Self::lexical(seed), Self::paper(seed)]
+            .into_iter()
+            .find(|recipe| (&recipe.arrival, &recipe.later) == (arrival, later))
+    }
+
     /// Whether any of its heads reads embeddings.
     pub fn needs_encoder(&self) -> bool {
         let mut inputs = self.arrival.inputs.iter().chain(&self.later.inputs);
@@ -144,8 +151,7 @@ pub fn lengths(corpus: &Corpus, sample: &Sample, cap_tokens: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Fits both heads to the training part of the samples; `each` hears of every epoch and may end a
-/// fit by `false`.
+/// Fits both heads to the training part of the samples; `each` hears of every epoch.
 ///
 /// # Errors
 ///
@@ -156,7 +162,7 @@ pub fn train(
     samples: &[Sample],
     recipe: &Recipe,
     cap_tokens: u32,
-    mut each: impl FnMut(Step, &Epoch) -> bool,
+    mut each: impl FnMut(Step, &Epoch),
 ) -> Result<Heads, FitError> {
     let mut one = |step: Step, spec: &Spec, options: &FitOptions| {
         let of = |part: Part| -> Vec<Sample> {
@@ -191,13 +197,9 @@ pub fn train(
                 .collect(),
         };
         let count = train.len() as u64;
-        let fitted = fit(
-            &shape,
-            made(&train),
-            &made(&validation),
-            options,
-            |epoch, _| each(step, epoch),
-        )?;
+        let fitted = fit(&shape, made(&train), &made(&validation), options, |epoch| {
+            each(step, epoch);
+        })?;
         Ok((fitted, count))
     };
     let (arrival, arrival_rows) = one(Step::Arrival, &recipe.arrival, &recipe.arrival_fit)?;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use elis_ragged::Precision;
 
@@ -87,8 +86,6 @@ pub struct Trained {
     later: Head,
     served_model: Option<usize>,
     memory: Memory,
-    busy_ns: u64,
-    encoded: u64,
 }
 
 /// The files of a folder.
@@ -134,8 +131,19 @@ impl Trained {
                 return Err(TrainedError::Dim { name, has, wanted });
             }
         }
-        let weights = fs::read(folder.join(LATER_FILE)).unwrap_or_default();
-        let digest = hex(&digest(&(text + &hex(&sha(&weights)))));
+        let mut parts = text;
+        for file in [ARRIVAL_FILE, LATER_FILE] {
+            let path = folder.join(file);
+            let weights = fs::read(&path).map_err(|source| TrainedError::Head {
+                source: HeadError::Io {
+                    path: path.clone(),
+                    source,
+                },
+                path,
+            })?;
+            parts += &hex(&sha(&weights));
+        }
+        let digest = hex(&digest(&parts));
         Ok(Self {
             card,
             digest,
@@ -144,8 +152,6 @@ impl Trained {
             later,
             served_model: None,
             memory: Memory::default(),
-            busy_ns: 0,
-            encoded: 0,
         })
     }
 
@@ -200,11 +206,6 @@ impl Trained {
         self.served_model = self.card.models.iter().position(|known| known == model);
     }
 
-    /// Time spent on predictions, in nanoseconds, and texts that were encoded.
-    pub fn cost(&self) -> (u64, u64) {
-        (self.busy_ns, self.encoded)
-    }
-
     /// Forgets a job that has ended.
     pub fn forget(&mut self, job: u64) {
         self.memory.jobs.pop(&job);
@@ -216,7 +217,6 @@ impl Trained {
     ///
     /// [`TrainedError::Encoder`].
     pub fn ask(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Prediction>, TrainedError> {
-        let begin = Instant::now();
         let jobs = self.encode(asks)?;
         let mut summaries: Vec<Option<Summary>> = vec![None; asks.len()];
         for later in [false, true] {
@@ -236,10 +236,11 @@ impl Trained {
                 summaries[i] = Some(summary);
             }
         }
-        for (ask, job) in asks.iter().zip(jobs) {
-            self.memory.jobs.put(ask.job, job);
+        if self.encoder.is_some() {
+            for (ask, job) in asks.iter().zip(jobs) {
+                self.memory.jobs.put(ask.job, job);
+            }
         }
-        self.busy_ns += begin.elapsed().as_nanos() as u64;
         let answer = |(summary, ask): (Option<Summary>, &Ask<'_>)| {
             summary.map_or(Prediction::UNKNOWN, |summary| prediction(&summary, ask))
         };
@@ -248,13 +249,14 @@ impl Trained {
 
     /// Encodes what is new in the questions, all of it together.
     fn encode(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Job>, TrainedError> {
+        let Some(encoder) = &mut self.encoder else {
+            // Words alone are looked at anew each time, and nothing of a job need be kept.
+            return Ok(vec![Job::default(); asks.len()]);
+        };
         let mut jobs: Vec<Job> = Vec::with_capacity(asks.len());
         for ask in asks {
             jobs.push(self.memory.take(ask.job, ask.prompt, ask.generated));
         }
-        let Some(encoder) = &mut self.encoder else {
-            return Ok(jobs);
-        };
         let windows: Vec<&str> = asks
             .iter()
             .zip(&jobs)
@@ -284,7 +286,6 @@ impl Trained {
                     name: name.clone(),
                     source,
                 })?;
-            self.encoded += order.len() as u64;
             for ((digest, _), row) in order.iter().zip(embeddings.iter()) {
                 known.insert(*digest, row.into());
                 self.memory.texts.put(*digest, row.into());
