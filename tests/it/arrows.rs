@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("elis-scheduler", &[]),
     ("elis-policy-sdk", &[]),
     ("elis-ragged", &[]),
+    ("elis-llm", &["elis-ragged"]),
     ("elis-predictor", &["elis-ragged", "elis-workloads"]),
     ("elis-workloads", &[]),
     ("elis-policy-runtime", &["elis-scheduler"]),
@@ -25,7 +26,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "elis-host",
-        &["elis-scheduler", "elis-policy-runtime", "elis-predictor"],
+        &[
+            "elis-scheduler",
+            "elis-policy-runtime",
+            "elis-predictor",
+            "elis-llm",
+        ],
     ),
     (
         "elis-bench-harness",
@@ -47,11 +53,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Crates of others that one of ours keeps to itself, by the beginning of their names.
 const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime", &["elis-policy-runtime"]),
-    ("tokio", &["elis-host", "elis-predictor"]),
+    (
+        "tokio",
+        &["elis-host", "elis-predictor", "elis-bench-harness"],
+    ),
     ("axum", &["elis-host"]),
     ("hyper", &["elis-host"]),
-    ("reqwest", &["elis-host", "elis-predictor"]),
-    ("candle", &["elis-predictor", "elis-host"]),
+    (
+        "reqwest",
+        &["elis-host", "elis-predictor", "elis-bench-harness"],
+    ),
+    ("candle", &["elis-predictor", "elis-llm"]),
     ("rayon", &["elis-bench-harness"]),
     ("gemm", &["elis-ragged"]),
 ];

@@ -1,0 +1,3 @@
+//! The live host of Elis: an OpenAI-compatible server whose every iteration a policy decides.
+
+pub mod engine;
