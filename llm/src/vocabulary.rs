@@ -68,7 +68,11 @@ impl Vocabulary {
     ///
     /// [`VocabularyError::Encode`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, VocabularyError> {
-        let tokenizer = if special { &self.tokenizer } else { &self.plain };
+        let tokenizer = if special {
+            &self.tokenizer
+        } else {
+            &self.plain
+        };
         let encoded = tokenizer.encode_fast(text, false);
         let encoded = encoded.map_err(|e| VocabularyError::Encode(e.to_string()))?;
         Ok(encoded.get_ids().to_vec())
@@ -156,7 +160,9 @@ impl Decoder {
     }
 
     fn take(&mut self, text: &str) -> Result<String, VocabularyError> {
-        let before = self.vocabulary.decode(&self.tokens[self.from..self.given])?;
+        let before = self
+            .vocabulary
+            .decode(&self.tokens[self.from..self.given])?;
         let new = text.get(before.len()..).unwrap_or_default().to_owned();
         self.given = self.tokens.len();
         self.from = self.given.saturating_sub(CONTEXT).max(self.from);

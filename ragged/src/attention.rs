@@ -16,11 +16,11 @@ pub struct Heads {
 }
 
 impl Heads {
-    fn width(self) -> usize {
+    pub(crate) fn width(self) -> usize {
         self.count * self.dim
     }
 
-    fn scale(self) -> f32 {
+    pub(crate) fn scale(self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 }
@@ -112,7 +112,7 @@ impl Head<'_> {
 
     #[cfg(target_arch = "x86_64")]
     fn by_tiles(&self, out: &mut [f32], scratch: &mut Scratch) {
-        use crate::avx512::DENSE_ROWS;
+        use crate::dense::ROWS;
         use crate::panels::{WIDTH, pack, pack_transposed};
         let (width, dim, tokens) = (self.heads.width(), self.heads.dim, self.tokens);
         let padded = tokens.next_multiple_of(WIDTH);
@@ -127,10 +127,10 @@ impl Head<'_> {
             let from = &self.qkv[2 * width + i * WIDTH..];
             pack(panel, from, 3 * width, tokens, WIDTH.min(dim - i * WIDTH));
         }
-        let queries = grown(&mut scratch.rows, DENSE_ROWS * dim);
-        let scores = grown(&mut scratch.scores, DENSE_ROWS * padded);
-        for first in (0..tokens).step_by(DENSE_ROWS) {
-            let count = DENSE_ROWS.min(tokens - first);
+        let queries = grown(&mut scratch.rows, ROWS * dim);
+        let scores = grown(&mut scratch.scores, ROWS * padded);
+        for first in (0..tokens).step_by(ROWS) {
+            let count = ROWS.min(tokens - first);
             for (r, to) in queries.chunks_exact_mut(dim).take(count).enumerate() {
                 let at = (first + r) * 3 * width;
                 for (to, from) in to.iter_mut().zip(&self.qkv[at..at + dim]) {
@@ -138,7 +138,7 @@ impl Head<'_> {
                 }
             }
             self.tiles(queries, (count, tokens, dim), keys, scores, padded);
-            let mut inverses = [0.0; DENSE_ROWS];
+            let mut inverses = [0.0; ROWS];
             let rows = &mut scores[..count * padded];
             softmax(self.cpu, rows, padded, tokens, &mut inverses);
             let out = &mut out[first * width..];

@@ -8,12 +8,10 @@
 use std::arch::x86_64::*;
 
 use crate::cpu::{Cpu, Level};
-use crate::dense::{Start, Tile};
+use crate::dense::{ROWS, Start, Tile};
 use crate::panels::WIDTH;
 use crate::quant::{BLOCK, QuantTile};
 
-/// Rows of a tile of floats: 24 sums, 2 weights and 1 activation are in 27 of 32 registers.
-pub(crate) const DENSE_ROWS: usize = 12;
 /// Rows of a tile of integers, which needs a second set of sums for the block at hand.
 pub(crate) const QUANT_ROWS: usize = 6;
 
@@ -30,7 +28,7 @@ fn masks(columns: usize) -> [__mmask16; 2] {
 /// If the tile leaves one of its slices or the processor has no AVX-512.
 pub(crate) fn dense(cpu: Cpu, tile: &Tile<'_>, out: &mut [f32]) {
     assert!(cpu.level() == Level::Avx512);
-    assert!((1..=DENSE_ROWS).contains(&tile.rows) && (1..=WIDTH).contains(&tile.columns));
+    assert!((1..=ROWS).contains(&tile.rows) && (1..=WIDTH).contains(&tile.columns));
     assert!(tile.a.len() >= (tile.rows - 1) * tile.a_stride + tile.k);
     assert!(tile.panel.len() >= tile.k * WIDTH);
     assert!(out.len() >= (tile.rows - 1) * tile.out_stride + tile.columns);

@@ -126,6 +126,72 @@ fn norm_rows<const FMA: bool>(
     }
 }
 
+/// Fills `out` with rows of `x` divided by the root of their mean square, times `gain` (RMSNorm,
+/// Zhang and Sennrich, 2019). Rows are as long as `gain`.
+///
+/// # Panics
+///
+/// If the lengths do not match.
+pub fn rms_norm(cpu: Cpu, x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    assert!(x.len() == out.len() && x.len().is_multiple_of(gain.len()));
+    rms_by_cpu(cpu, x, gain, epsilon, out);
+}
+
+versions! { rms_by_cpu = rms_rows(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) }
+
+#[inline(always)]
+fn rms_rows<const FMA: bool>(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    let width = gain.len();
+    for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let square = sum_of(row, |value| value * value) / width as f32;
+        let inverse = 1.0 / (square + epsilon).sqrt();
+        for ((out, value), gain) in out.iter_mut().zip(row).zip(gain) {
+            *out = value * inverse * gain;
+        }
+    }
+}
+
+/// Adds `more` to `x`, value by value.
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn add(x: &mut [f32], more: &[f32]) {
+    assert_eq!(x.len(), more.len());
+    for (value, more) in x.iter_mut().zip(more) {
+        *value += more;
+    }
+}
+
+/// Fills `out`, rows x width, from `gate_up`, rows x two widths: `gate * sigmoid(gate) * up`
+/// (SwiGLU, Shazeer, 2020).
+///
+/// # Panics
+///
+/// If the lengths do not match.
+pub fn silu_product(cpu: Cpu, gate_up: &[f32], width: usize, out: &mut [f32]) {
+    assert!(gate_up.len() == 2 * out.len() && out.len().is_multiple_of(width));
+    silu_by_cpu(cpu, gate_up, width, out);
+}
+
+versions! { silu_by_cpu = silu_rows(gate_up: &[f32], width: usize, out: &mut [f32]) }
+
+#[inline(always)]
+fn silu_rows<const FMA: bool>(gate_up: &[f32], width: usize, out: &mut [f32]) {
+    for (row, out) in gate_up
+        .chunks_exact(2 * width)
+        .zip(out.chunks_exact_mut(width))
+    {
+        let (gate, up) = row.split_at(width);
+        for ((out, &gate), up) in out.iter_mut().zip(gate).zip(up) {
+            // The exponent is taken below zero only, where it is accurate and cannot overflow.
+            let e = exp::<FMA>(-gate.abs());
+            let part = if gate < 0.0 { e } else { 1.0 };
+            *out = gate * (part / (1.0 + e)) * up;
+        }
+    }
+}
+
 /// The sum of `term` over a row, in lanes.
 #[inline(always)]
 fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -287,6 +353,37 @@ mod tests {
                 let mean = row.iter().sum::<f32>() / 37.0;
                 let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 37.0;
                 assert!((mean - 0.5).abs() < 1e-4 && (variance - 1.0).abs() < 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn rms_normed_rows_have_mean_square_one() {
+        for cpu in Cpu::all() {
+            let x: Vec<f32> = (0..2 * 37).map(|i| (i * i % 17) as f32 - 5.0).collect();
+            let mut out = vec![0.0; x.len()];
+            rms_norm(cpu, &x, &[2.0; 37], 1e-6, &mut out);
+            for row in out.chunks(37) {
+                let square = row.iter().map(|v| v * v).sum::<f32>() / 37.0;
+                assert!((square - 4.0).abs() < 1e-3, "{square}");
+            }
+        }
+    }
+
+    #[test]
+    fn silu_is_close_everywhere() {
+        for cpu in Cpu::all() {
+            for i in -2000..2000 {
+                let gate = i as f32 * 0.05;
+                let mut out = [0.0];
+                silu_product(cpu, &[gate, 3.0], 1, &mut out);
+                let truth = 3.0 * f64::from(gate) / (1.0 + (-f64::from(gate)).exp());
+                let error = (f64::from(out[0]) - truth).abs();
+                assert!(
+                    error < 1e-6 * (1.0 + truth.abs()),
+                    "{gate}: {} {truth}",
+                    out[0]
+                );
             }
         }
     }

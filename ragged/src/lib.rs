@@ -17,18 +17,22 @@ mod dense;
 mod elementwise;
 mod layout;
 mod linear;
+mod paged;
 mod panels;
 mod product;
 mod quant;
+mod rope;
 mod scratch;
 mod share;
 
 pub use attention::{Heads, bidirectional};
 pub use cpu::Cpu;
-pub use elementwise::{add_layer_norm, gelu};
+pub use elementwise::{add, add_layer_norm, gelu, rms_norm, silu_product};
 pub use layout::Ragged;
 pub use linear::{Linear, Precision};
+pub use paged::{BLOCK_TOKENS, Chunk, KvLayout, KvPool, Queries, causal};
 pub use quant::{BLOCK, Block, Format, quantise_weights};
+pub use rope::{Pairing, Rope};
 pub use scratch::{Scratch, grown};
 pub use share::share;
 

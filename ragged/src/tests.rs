@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use crate::{BLOCK, Block, Cpu, Format, Heads, Linear, Precision, Ragged, Scratch, bidirectional};
+use crate::{
+    BLOCK, BLOCK_TOKENS, Block, Chunk, Cpu, Format, Heads, KvLayout, KvPool, Linear, Precision,
+    Queries, Ragged, Scratch, bidirectional, causal,
+};
 
 /// Numbers in -1..1 that look random and are the same each time.
 fn numbers(seed: u64, count: usize) -> Vec<f32> {
@@ -197,6 +200,134 @@ fn a_row_does_not_depend_on_those_beside_it() {
             for (alone, together) in alone.iter().zip(together) {
                 assert!((alone - together).abs() < 1e-5);
             }
+        }
+    }
+}
+
+/// A sequence's queries, keys and values, and what attends where.
+struct Story {
+    layout: KvLayout,
+    heads: Heads,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+const LAYER: usize = 1;
+
+impl Story {
+    fn new(seed: u64, tokens: usize, kv_heads: usize, group: usize, dim: usize) -> Self {
+        let (layers, count) = (2, kv_heads * group);
+        Self {
+            layout: KvLayout {
+                layers,
+                heads: kv_heads,
+                dim,
+            },
+            heads: Heads { count, dim },
+            queries: numbers(seed, tokens * count * dim),
+            keys: numbers(seed ^ 1, tokens * kv_heads * dim),
+            values: numbers(seed ^ 2, tokens * kv_heads * dim),
+        }
+    }
+
+    fn tokens(&self) -> usize {
+        self.keys.len() / (self.layout.heads * self.layout.dim)
+    }
+
+    /// Attention chunk by chunk, in blocks of a pool that held other things before.
+    fn run(&self, cpu: Cpu, chunks: &[usize], table: &[u32]) -> Vec<f32> {
+        let (layout, heads) = (self.layout, self.heads);
+        let mut blocks = numbers(9, 8 * layout.block_len());
+        let kv = layout.heads * layout.dim;
+        let width = heads.count * heads.dim;
+        let (mut done, mut all) = (0, Vec::new());
+        for &length in chunks {
+            for token in done..done + length {
+                let block = table[token / BLOCK_TOKENS] as usize * layout.block_len();
+                layout.store(
+                    &mut blocks[block..block + layout.block_len()],
+                    LAYER,
+                    token % BLOCK_TOKENS,
+                    &self.keys[token * kv..(token + 1) * kv],
+                    &self.values[token * kv..(token + 1) * kv],
+                );
+            }
+            let mut out = vec![0.0; length * width];
+            let mut queries = Queries {
+                heads,
+                values: &self.queries[done * width..(done + length) * width],
+                stride: width,
+                out: &mut out,
+            };
+            let chunk = Chunk {
+                rows: 0..length,
+                context: done,
+                table,
+            };
+            let pool = KvPool {
+                layout,
+                blocks: &blocks,
+            };
+            causal(
+                cpu,
+                pool,
+                LAYER,
+                &[chunk],
+                &mut queries,
+                &mut Scratch::default(),
+            );
+            all.extend(out);
+            done += length;
+        }
+        all
+    }
+
+    /// The same in doubles.
+    fn truth(&self) -> Vec<f64> {
+        let (dim, kv_heads) = (self.layout.dim, self.layout.heads);
+        let group = self.heads.count / kv_heads;
+        let mut out = Vec::new();
+        for (query, values) in self.queries.chunks_exact(dim).enumerate() {
+            let (row, head) = (query / self.heads.count, query % self.heads.count / group);
+            let at = |all: &[f32], token: usize, d: usize| {
+                f64::from(all[(token * kv_heads + head) * dim + d])
+            };
+            let scores = (0..=row).map(|token| {
+                let dot = (0..dim).map(|d| f64::from(values[d]) * at(&self.keys, token, d));
+                (dot.sum::<f64>() / (dim as f64).sqrt()).exp()
+            });
+            let scores: Vec<f64> = scores.collect();
+            let total: f64 = scores.iter().sum();
+            for d in 0..dim {
+                let sum = scores.iter().enumerate();
+                let sum = sum.map(|(token, score)| score * at(&self.values, token, d));
+                out.push(sum.sum::<f64>() / total);
+            }
+        }
+        out
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn causal_attention_is_right_and_blind_to_chunks(
+        tokens in 1usize..150, kv_heads in 1usize..4, group in 1usize..15,
+        dim in prop::sample::select(vec![8usize, 48, 64, 80]), cut in 1usize..70, seed: u64,
+    ) {
+        let story = Story::new(seed, tokens, kv_heads, group, dim);
+        let pieces: Vec<usize> = (0..tokens).step_by(cut).map(|at| cut.min(tokens - at)).collect();
+        let truth = story.truth();
+        for cpu in Cpu::all() {
+            let whole = story.run(cpu, &[tokens], &[5, 2, 7, 0, 3]);
+            for (got, truth) in whole.iter().zip(&truth) {
+                prop_assert!((f64::from(*got) - truth).abs() < 1e-4, "{}", cpu.name());
+            }
+            let chunked = story.run(cpu, &pieces, &[1, 6, 0, 4, 2]);
+            prop_assert_eq!(bits(&whole), bits(&chunked), "{}", cpu.name());
+            prop_assert_eq!(story.tokens(), tokens);
         }
     }
 }
