@@ -2,7 +2,7 @@
 
 use elis_scheduler::Step;
 
-use crate::cost::{CostModel, DecodeCurve, Load};
+use elis_cost::{CostModel, DecodeCurve, Load};
 
 /// What the engine is running.
 #[derive(Debug, Clone, Copy)]

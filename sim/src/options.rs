@@ -3,7 +3,7 @@
 use elis_scheduler::Span;
 use elis_scheduler::config::{Boundary, Config, WorkerConfig};
 
-use crate::profile::Profile;
+use elis_cost::Profile;
 
 /// What a decision costs in virtual time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -8,12 +8,12 @@ use elis_scheduler::{Ended, Scheduler};
 use elis_workloads::Arrival;
 use hdrhistogram::Histogram;
 
-use crate::cost::CostModel;
 use crate::decider::Answer;
 use crate::options::Options;
 use crate::outcome::{
     Ending, LoggedDecision, RequestOutcome, RunOutcome, RunSummary, Spread, TimelinePoint,
 };
+use elis_cost::CostModel;
 
 /// Points of a timeline before every second one is dropped.
 const TIMELINE_MAX: usize = 2_048;

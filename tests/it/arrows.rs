@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("elis-llm", &["elis-ragged"]),
     ("elis-predictor", &["elis-ragged", "elis-workloads"]),
     ("elis-workloads", &[]),
+    ("elis-cost", &["elis-scheduler"]),
     ("elis-policy-runtime", &["elis-scheduler"]),
     (
         "elis-sim",
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "elis-policy-runtime",
             "elis-predictor",
             "elis-workloads",
+            "elis-cost",
         ],
     ),
     (
@@ -31,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "elis-policy-runtime",
             "elis-predictor",
             "elis-llm",
+            "elis-cost",
         ],
     ),
     (

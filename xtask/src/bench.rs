@@ -12,7 +12,10 @@ use crate::{policies, workspace};
 pub(crate) fn run() -> anyhow::Result<()> {
     policies::run()?;
     let root = workspace::root();
-    workspace::run(workspace::cargo(&root).args(["bench", "--package", "elis-bench-harness"]))?;
+    // The encoder is measured in one thread, against others in one thread.
+    let mut cargo = workspace::cargo(&root);
+    cargo.args(["bench", "--package", "elis-bench-harness"]);
+    workspace::run(cargo.env("RAYON_NUM_THREADS", "1"))?;
     let folder = workspace::target_dir(&root).join("criterion");
     let mut rows = Vec::new();
     collect(&folder, &folder, &mut rows)?;

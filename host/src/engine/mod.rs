@@ -2,7 +2,15 @@
 //!
 //! The HTTP server knows it only as something that can [`Generate`].
 
+mod driver;
+mod forecast;
+mod iteration_log;
+mod live;
+mod metrics;
+mod reply;
 mod request;
+mod runner;
+mod tenants;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +19,9 @@ use std::sync::Arc;
 use elis_llm::Vocabulary;
 use tokio::sync::mpsc;
 
+pub use forecast::Forecaster;
+pub use iteration_log::IterationLog;
+pub use live::{Engine, EngineError, EngineOptions, Notify, Parts};
 pub use request::{Event, FinishReason, GenerateError, GenerateRequest, LogProb};
 
 /// The model that is served, as clients see it.

@@ -33,6 +33,28 @@ pub struct GenerateRequest {
     pub ttft_deadline: Option<Duration>,
     /// How soon the response is due, from now.
     pub deadline: Option<Duration>,
+    /// For experiments: how long the response will be, which only an oracle is told.
+    pub oracle_tokens: Option<u32>,
+}
+
+impl GenerateRequest {
+    /// A request with nothing said but the prompt: 16 tokens at most, from the default tenant.
+    pub fn plain(prompt: &str, prompt_tokens: &[u32], sampling: Sampling) -> Self {
+        Self {
+            prompt: prompt.into(),
+            prompt_tokens: prompt_tokens.into(),
+            max_new_tokens: 16,
+            sampling,
+            stop: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+            tenant: String::new(),
+            priority: 100,
+            ttft_deadline: None,
+            deadline: None,
+            oracle_tokens: None,
+        }
+    }
 }
 
 /// Why a response came to its end.

@@ -9,7 +9,7 @@ use elis_workloads::responses::Response;
 
 use super::*;
 use crate::decider::Answer;
-use crate::profile::Profile;
+use elis_cost::Profile;
 
 /// Leaves every decision to the core's own arrival order, but wants predictions.
 struct ArrivalOrder;

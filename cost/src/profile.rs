@@ -6,7 +6,7 @@ use elis_scheduler::config::{Batching, CostHint, WorkerConfig};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cost::CostModel;
+use crate::model::CostModel;
 
 /// How prompts and decodes share iterations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -106,15 +106,20 @@ pub enum CostModel {
 /// The time of a decode-only iteration as a function of its KV tokens, nanoseconds:
 /// `max(minimum, constant + linear * kv + square * kv²)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct DecodeCurve {
-    pub(crate) constant: f64,
-    pub(crate) linear: f64,
-    pub(crate) square: f64,
-    pub(crate) minimum: f64,
+pub struct DecodeCurve {
+    /// Without KV tokens.
+    pub constant: f64,
+    /// For each KV token.
+    pub linear: f64,
+    /// For each KV token squared.
+    pub square: f64,
+    /// The shortest.
+    pub minimum: f64,
 }
 
 impl DecodeCurve {
-    pub(crate) fn ns(&self, kv_tokens: u64) -> u64 {
+    /// The time over so many KV tokens.
+    pub fn ns(&self, kv_tokens: u64) -> u64 {
         let kv = kv_tokens as f64;
         let ns = (self.square * kv + self.linear) * kv + self.constant;
         // Both are positive, so adding a half and cutting rounds to the nearest.
@@ -207,7 +212,7 @@ impl CostModel {
     }
 
     /// The decode-only iteration of `seqs` sequences.
-    pub(crate) fn decode_curve(&self, seqs: u32) -> DecodeCurve {
+    pub fn decode_curve(&self, seqs: u32) -> DecodeCurve {
         let b = f64::from(seqs);
         if let Self::SumOfPolynomials {
             decode_us: [u2, u1, u0],

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cost::{CostModel, Load};
+use crate::model::{CostModel, Load};
 
 /// One measured iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
