@@ -1,6 +1,7 @@
-//! The `elis` command: what an author or an operator does with policies.
+//! The `elis` command: serve a model, look after policies.
 
 mod policy;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
     version,
     about = "A scheduler for LLM serving whose policies are WebAssembly components",
     after_help = "Examples:\n  \
+        elis serve --model models/smollm2-135m-instruct --policy isrtf\n  \
         elis policy list                 what can be given by name\n  \
         elis policy check isrtf          is it fit to run, and what does a decision cost\n  \
         elis policy check my.wasm --json the same of a file, for a script"
@@ -23,6 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<serve::Serve>),
     /// Check policies and list them
     #[command(subcommand)]
     Policy(policy::Command),
@@ -30,6 +33,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(options) => serve::run(*options),
         Command::Policy(command) => policy::run(command),
     };
     outcome.unwrap_or_else(|error| {

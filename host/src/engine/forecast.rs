@@ -3,25 +3,33 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use elis_predictor::service::{Answer, Ending, Question, Service};
+use elis_predictor::service::{
+    Answer, BatchModel, Ending, Options, Question, Service, ServiceError,
+};
 use elis_predictor::{LengthPredictor, Prediction, Request};
 use elis_scheduler::Predicted;
 
 /// Who predicts.
-pub enum Forecaster {
+pub enum Predictor {
     /// One that answers at once: none, an oracle, a constant.
-    Instant(Box<dyn LengthPredictor + Send>),
-    /// A trained one, on its own thread.
-    Service(Arc<Service>),
+    Instant(Box<dyn LengthPredictor>),
+    /// A model that takes its time, and gets a thread of its own.
+    Trained(Box<dyn BatchModel>),
 }
 
-impl std::fmt::Debug for Forecaster {
+impl std::fmt::Debug for Predictor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Instant(_) => "Forecaster::Instant",
-            Self::Service(_) => "Forecaster::Service",
+            Self::Instant(_) => "Predictor::Instant",
+            Self::Trained(_) => "Predictor::Trained",
         })
     }
+}
+
+/// The same, at work.
+enum Forecaster {
+    Instant(Box<dyn LengthPredictor>),
+    Service(Service),
 }
 
 /// What is asked about a job.
@@ -37,7 +45,6 @@ pub(crate) struct Asked {
 }
 
 /// The questions that are open, and the last answer about each job.
-#[derive(Debug)]
 pub(crate) struct Forecasts {
     from: Forecaster,
     jobs: HashMap<u64, Job>,
@@ -56,13 +63,27 @@ struct Job {
 }
 
 impl Forecasts {
-    pub(crate) fn new(from: Forecaster) -> Self {
-        Self {
+    /// Sets a predictor to work; `notify` is called when answers have come.
+    ///
+    /// # Errors
+    ///
+    /// Where its service does not start.
+    pub(crate) fn new(
+        predictor: Predictor,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ServiceError> {
+        let from = match predictor {
+            Predictor::Instant(predictor) => Forecaster::Instant(predictor),
+            Predictor::Trained(model) => {
+                Forecaster::Service(Service::start(model, Options::default(), notify)?)
+            }
+        };
+        Ok(Self {
             from,
             jobs: HashMap::new(),
             answers: Vec::new(),
             unanswered: 0,
-        }
+        })
     }
 
     /// Asks; an answer that is there at once comes back.

@@ -12,7 +12,7 @@ use elis_scheduler::{NO_DEADLINE, Scheduler, Span};
 use tokio::sync::oneshot;
 
 use super::driver::{Crew, Driver, Message};
-use super::forecast::{Forecaster, Forecasts};
+use super::forecast::{Forecasts, Predictor};
 use super::metrics::Metrics;
 use super::runner::Runner;
 use super::tenants::Tenants;
@@ -70,6 +70,9 @@ pub enum EngineError {
     /// It does not start.
     #[error(transparent)]
     Start(#[from] elis_policy_runtime::StartError),
+    /// The predictor's service does not start.
+    #[error(transparent)]
+    Predictor(#[from] elis_predictor::service::ServiceError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -85,8 +88,8 @@ pub struct Parts<W> {
     pub runtime: Runtime,
     /// The first live policy, by name or path.
     pub policy: String,
-    /// Who predicts. It is given a function that must be called when answers have come.
-    pub forecaster: Box<dyn FnOnce(Notify) -> Forecaster>,
+    /// Who predicts.
+    pub predictor: Predictor,
     /// Where iterations are recorded, if anywhere.
     pub log: Option<IterationLog>,
 }
@@ -98,9 +101,6 @@ impl<W> std::fmt::Debug for Parts<W> {
             .finish_non_exhaustive()
     }
 }
-
-/// Tells an engine that predictions have come; returns at once.
-pub type Notify = Box<dyn Fn() + Send + Sync>;
 
 /// A running engine. Its threads end when it is dropped and all responses are.
 pub struct Engine {
@@ -141,7 +141,7 @@ impl Engine {
             workers,
             runtime,
             policy,
-            forecaster,
+            predictor,
             log,
         } = parts;
         let slot = load(&runtime, &policy)?;
@@ -168,14 +168,14 @@ impl Engine {
             crew.push(member);
         }
         let notified = messages.clone();
-        let forecaster = forecaster(Box::new(move || {
+        let forecasts = Forecasts::new(predictor, move || {
             let _ = notified.send(Message::Predicted);
-        }));
+        })?;
         let metrics = Arc::new(Metrics::new());
         let driver = Driver::new(
             scheduler,
             slot,
-            Forecasts::new(forecaster),
+            forecasts,
             crew,
             Arc::clone(&metrics),
             messages.clone(),

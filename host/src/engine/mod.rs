@@ -19,9 +19,9 @@ use std::sync::Arc;
 use elis_llm::Vocabulary;
 use tokio::sync::mpsc;
 
-pub use forecast::Forecaster;
+pub use forecast::Predictor;
 pub use iteration_log::IterationLog;
-pub use live::{Engine, EngineError, EngineOptions, Notify, Parts};
+pub use live::{Engine, EngineError, EngineOptions, Parts};
 pub use request::{Event, FinishReason, GenerateError, GenerateRequest, LogProb};
 
 /// The model that is served, as clients see it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use elis_llm::{Cache, Model, Part, Sampler, Sequence, Workspace, log_probabilities};
 use elis_scheduler::Step;
@@ -41,6 +42,45 @@ struct Job {
 }
 
 impl ModelWorker {
+    /// Measures how long iterations take, roughly, for what policies are told: a prompt of 64
+    /// tokens, then decodes of one and of four sequences, the best of three each.
+    pub fn calibrate(model: &Model) -> CostHint {
+        const PROMPT: usize = 64;
+        let mut cache = Cache::new(model.config().kv_layout(), 16);
+        let mut space = Workspace::default();
+        let mut timed = |sequences: &mut [Sequence], count: usize| {
+            let mut best = f64::INFINITY;
+            for _ in 0..3 {
+                let ready = sequences
+                    .iter_mut()
+                    .all(|s| s.prepare(count, &mut cache).is_ok());
+                let parts = sequences.iter().filter(|_| ready).map(|s| s.part(count));
+                let parts: Vec<Part<'_>> = parts.collect();
+                let begin = Instant::now();
+                model.forward(&parts, &mut cache, &mut space);
+                best = best.min(begin.elapsed().as_secs_f64() * 1e6);
+            }
+            best
+        };
+        let mut sequences: Vec<Sequence> =
+            (0..4).map(|_| Sequence::new(&[0; PROMPT + 1])).collect();
+        let prompt_us = timed(&mut sequences[..1], PROMPT);
+        for sequence in &mut sequences {
+            sequence.advance(PROMPT);
+        }
+        let one_us = timed(&mut sequences[..1], 1);
+        let four_us = timed(&mut sequences, 1);
+        let per_seq_us = ((four_us - one_us) / 3.0).max(0.0);
+        let base_us = (one_us - per_seq_us).max(0.0);
+        CostHint {
+            iteration_base_us: base_us as f32,
+            per_seq_us: per_seq_us as f32,
+            per_kv_token_us: 0.0,
+            per_prefill_token_us: ((prompt_us - base_us).max(0.0) / PROMPT as f64) as f32,
+            swap_per_block_us: 0.0,
+        }
+    }
+
     /// A worker with nothing on it; the memory for its KV is set aside.
     pub fn new(model: Arc<Model>, options: ModelOptions) -> Self {
         let layout = model.config().kv_layout();

@@ -101,3 +101,21 @@ pub trait BatchModel: Send {
     /// The model has panicked: anything half done must go, since it is asked again.
     fn reset(&mut self) {}
 }
+
+impl<M: BatchModel + ?Sized> BatchModel for Box<M> {
+    fn digest(&self) -> &str {
+        (**self).digest()
+    }
+
+    fn predict(&mut self, batch: &[Question]) -> Result<Vec<Prediction>, ModelError> {
+        (**self).predict(batch)
+    }
+
+    fn forget(&mut self, job: u64) {
+        (**self).forget(job);
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}

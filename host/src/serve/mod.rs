@@ -1,0 +1,56 @@
+//! `elis serve`: a model behind an OpenAI-compatible API, scheduled by a policy.
+
+mod options;
+mod parts;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use elis_host::engine::Engine;
+use elis_host::http::{Ending, Server, on_signals};
+
+pub(crate) use options::Serve;
+
+/// Serves until a signal comes.
+pub(crate) fn run(options: Serve) -> anyhow::Result<ExitCode> {
+    options.log.install()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("elis-http")
+        .worker_threads(2)
+        .build()
+        .context("cannot start the HTTP threads")?;
+    let engine = start(&options)?;
+    runtime.block_on(async {
+        let stops = on_signals()?;
+        let server = Server::bind(Arc::new(engine), options.server).await?;
+        tracing::info!("listening on http://{}", server.address());
+        if let Some(admin) = server.admin_address() {
+            tracing::info!("admin API on http://{admin}");
+        }
+        let ending = server.run(stops).await?;
+        Ok(match ending {
+            Ending::Drained => ExitCode::SUCCESS,
+            Ending::CutOff => ExitCode::FAILURE,
+        })
+    })
+}
+
+fn start(options: &Serve) -> anyhow::Result<Engine> {
+    let scheduling = options.engine();
+    let engine = if let Some(worker) = &options.worker {
+        let (model, workers) = parts::paced(options, worker)?;
+        Engine::start(parts::parts(options, model, workers)?, &scheduling)?
+    } else {
+        let (model, workers) = parts::model(options)?;
+        Engine::start(parts::parts(options, model, workers)?, &scheduling)?
+    };
+    tracing::info!(
+        policy = options.policy,
+        predictor = options.predictor,
+        window_tokens = options.window_tokens,
+        "the engine runs"
+    );
+    Ok(engine)
+}

@@ -1,0 +1,161 @@
+//! What an operator says of the engine.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use elis_host::engine::EngineOptions;
+use elis_host::http::{LogOptions, ServerOptions};
+use elis_llm::Precision;
+use elis_scheduler::Span;
+use elis_scheduler::config::Boundary;
+
+/// Serve a model
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  elis serve --model models/smollm2-135m-instruct --policy isrtf --predictor predictor/shipped
+  elis serve --worker sim:llama2-13b-a100 --policy fcfs     no model: the pace of a modelled GPU
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+       -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'
+  curl -X POST http://127.0.0.1:8081/admin/policy -H 'content-type: application/json' \\
+       -d '{\"policy\":\"fcfs\"}'                             another policy, while requests flow")]
+pub(crate) struct Serve {
+    /// The model: a GGUF file, or a folder with one, or with safetensors
+    #[arg(long, value_name = "PATH", required_unless_present = "worker")]
+    pub(crate) model: Option<PathBuf>,
+    /// Instead of a model, a modelled worker in real time: sim:NAME or the path of a profile
+    #[arg(long, value_name = "PROFILE", conflicts_with = "model")]
+    pub(crate) worker: Option<String>,
+    /// How many times faster than real a modelled worker is
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0, requires = "worker")]
+    pub(crate) speed: f64,
+    /// The name that clients give the model, by default its own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) served_model_name: Option<String>,
+    /// The policy, by name or path
+    #[arg(long, default_value = "fcfs")]
+    pub(crate) policy: String,
+    /// Who predicts lengths: none, oracle, constant:N, noisy:MAE, or the folder of a trained one
+    #[arg(long, default_value = "none")]
+    pub(crate) predictor: String,
+    /// Where the trained predictor's encoder is, if not where it was trained with
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) encoder: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    /// Tokens between two boundaries of a job; 1 decides at every iteration
+    #[arg(long, value_name = "TOKENS", default_value_t = 50, help_heading = "Scheduling",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window_tokens: u32,
+    /// Tokens after which a length is predicted again; 0 predicts on arrival only
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        default_value_t = 50,
+        help_heading = "Scheduling"
+    )]
+    pub(crate) repredict_tokens: u32,
+    /// When jobs come back to the scheduler
+    #[arg(long, default_value = "slot", help_heading = "Scheduling")]
+    pub(crate) boundary: BoundaryKind,
+    /// The longest that a request waits before it goes first; 0 for no guard
+    #[arg(
+        long = "max-wait-ms",
+        value_name = "MS",
+        default_value_t = 60_000,
+        help_heading = "Scheduling"
+    )]
+    pub(crate) max_wait_ms: u64,
+    /// Requests held at once; beyond it they get 429
+    #[arg(long, value_name = "REQUESTS", default_value_t = 4096, help_heading = "Scheduling",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) queue: u32,
+    /// The longest that a decision may take before arrival order stands in
+    #[arg(long, value_name = "MS", default_value_t = 2, help_heading = "Scheduling",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) decision_budget_ms: u32,
+    /// Seed of what policies may use as randomness
+    #[arg(long, default_value_t = 0, help_heading = "Scheduling")]
+    pub(crate) seed: u64,
+    /// Record each iteration here, for `elis-bench worker fit`
+    #[arg(long, value_name = "CSV", help_heading = "Scheduling")]
+    pub(crate) iteration_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// What a model may use.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Limits {
+    /// What weights are multiplied as; auto keeps what the file has
+    #[arg(long, default_value = "auto")]
+    pub(crate) precision: PrecisionKind,
+    /// Memory for keys and values, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) kv_memory_mib: u32,
+    /// Memory that jobs may be swapped to, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    pub(crate) swap_memory_mib: u32,
+    /// Sequences in one iteration
+    #[arg(long, value_name = "SEQUENCES", default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_num_seqs: u32,
+    /// Tokens in one iteration: longer prompts are read in chunks
+    #[arg(long, value_name = "TOKENS", default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_batched_tokens: u32,
+    /// The most tokens of prompt and response, by default what the model was made for
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context_tokens: Option<u32>,
+}
+
+/// Weights as the command line names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionKind {
+    /// What the file has
+    Auto,
+    /// 32-bit floats
+    F32,
+    /// Blocks of 8-bit integers
+    Q8,
+}
+
+impl PrecisionKind {
+    pub(crate) fn precision(self) -> Option<Precision> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(Precision::F32),
+            Self::Q8 => Some(Precision::Q8),
+        }
+    }
+}
+
+/// Boundaries as the command line names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BoundaryKind {
+    /// Each job on its own
+    Slot,
+    /// The whole batch, as in the paper
+    Batch,
+}
+
+impl Serve {
+    /// How the engine schedules.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            boundary: match self.boundary {
+                BoundaryKind::Slot => Boundary::Slot,
+                BoundaryKind::Batch => Boundary::Batch,
+            },
+            window_tokens: self.window_tokens,
+            repredict_tokens: self.repredict_tokens,
+            max_wait: Span::from_ms(self.max_wait_ms),
+            jobs_max: self.queue as usize,
+            seed: self.seed,
+        }
+    }
+}

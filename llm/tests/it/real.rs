@@ -1,0 +1,114 @@
+//! The real small model, which `cargo xtask models` brings.
+
+use std::path::PathBuf;
+
+use elis_llm::{Cpu, Decoder, Model, Precision, Source};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+use super::schedules::{Fate, alone, fate, scheduled};
+
+fn path() -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct");
+    if path.is_dir() {
+        return Some(path);
+    }
+    let needed = std::env::var_os("ELIS_MODELS").is_some();
+    assert!(!needed, "models/ is not there: run `cargo xtask models`");
+    eprintln!("skipped: models/ is not there; `cargo xtask models` brings it");
+    None
+}
+
+/// As the model's template writes it.
+fn chat(question: &str) -> String {
+    format!(
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging \
+         Face<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    )
+}
+
+const QUESTIONS: [&str; 20] = [
+    "What is the capital of France?",
+    "Write a haiku about rain.",
+    "Count to twenty.",
+    "Explain recursion to a child.",
+    "Who was Ada Lovelace?",
+    "List three prime numbers.",
+    "Translate 'good morning' to Spanish.",
+    "Why is the sky blue?",
+    "Write a Python function that reverses a list.",
+    "What is 17 times 3?",
+    "Tell me a joke.",
+    "Summarise the plot of Hamlet.",
+    "How do plants make food?",
+    "Give me a recipe for pancakes.",
+    "What does HTTP stand for?",
+    "Name the planets of the solar system.",
+    "What is a hash table?",
+    "Write a short story about a fox.",
+    "How far away is the moon?",
+    "What causes tides?",
+];
+
+#[test]
+fn tokens_are_those_of_llama_cpp() {
+    let Some(path) = path() else { return };
+    let vocabulary = Source::open(&path).unwrap().vocabulary;
+    // What llama.cpp's own tokenizer gives for this file.
+    for (text, first) in [("Hello", 19556), ("<|im_start|>", 1), ("<|im_end|>", 2)] {
+        assert_eq!(vocabulary.encode(text, true).unwrap(), [first], "{text}");
+    }
+    assert!(vocabulary.encode("<|im_end|>", false).unwrap().len() > 1);
+    for text in [
+        "  two  spaces",
+        "12345",
+        "don't",
+        "naïve 日本語 🦀\n\n\tx",
+        "a\u{0}b",
+        "",
+    ] {
+        let tokens = vocabulary.encode(text, false).unwrap();
+        assert_eq!(vocabulary.decode(&tokens).unwrap(), text);
+    }
+    assert_eq!(
+        vocabulary.encode("12345", false).unwrap().len(),
+        5,
+        "digits stand alone"
+    );
+}
+
+#[test]
+fn twenty_responses_are_the_same_under_any_schedule() {
+    let Some(path) = path() else { return };
+    let mut source = Source::open(&path).unwrap();
+    let model = Model::load(&mut source, Cpu::detect(), None, |_| ()).unwrap();
+    let vocabulary = &source.vocabulary;
+    let encode = |question: &&str| vocabulary.encode(&chat(question), true).unwrap();
+    let prompts: Vec<Vec<u32>> = QUESTIONS.iter().map(encode).collect();
+    let mut runner = TestRunner::deterministic();
+    let strategy = proptest::collection::vec(proptest::collection::vec(fate(), 20), 40);
+    let schedule: Vec<Vec<Fate>> = strategy.new_tree(&mut runner).unwrap().current();
+    let tokens = 48;
+    let together = scheduled(&model, &prompts, tokens, &schedule);
+    for (prompt, response) in prompts.iter().zip(&together).step_by(3) {
+        assert_eq!(response, &alone(&model, prompt, tokens));
+    }
+    let mut decoder = Decoder::new(vocabulary);
+    let pieces = together[0]
+        .iter()
+        .map(|&token| decoder.push(token).unwrap());
+    let text: String = pieces.collect();
+    assert!(text.starts_with("L'Étoile, la Marseillaise"), "{text}");
+}
+
+#[test]
+fn floats_know_the_capital_of_france() {
+    let Some(path) = path() else { return };
+    let mut source = Source::open(&path).unwrap();
+    let precision = Some(Precision::F32);
+    let model = Model::load(&mut source, Cpu::detect(), precision, |_| ()).unwrap();
+    let prompt = source.vocabulary.encode(&chat(QUESTIONS[0]), true).unwrap();
+    let response = alone(&model, &prompt, 7);
+    let text = source.vocabulary.decode(&response).unwrap();
+    assert_eq!(text, "The capital of France is Paris.");
+}
