@@ -107,7 +107,10 @@ pub trait Generate: Send + Sync + 'static {
     fn metrics(&self) -> String;
 
     /// Makes another policy the live one, given by name or path; the answer says why not.
-    fn set_policy(&self, policy: String) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    fn set_policy(
+        &self,
+        policy: String,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
     /// Takes no more requests; ready when those that are there have ended.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
