@@ -14,6 +14,7 @@ use crate::engine::Status;
 use super::body::{parse, read};
 use super::error::ApiError;
 use super::keys::{is_bearer, unauthorized};
+use super::options::Secret;
 use super::server::Shared;
 
 /// The largest body of an admin request.
@@ -29,7 +30,7 @@ struct Policy {
 /// Lets requests with the token pass, all where there is none.
 pub(super) async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
     match &app.options.admin_token {
-        Some(token) if !is_bearer(request.headers(), token) => {
+        Some(Secret(token)) if !is_bearer(request.headers(), token) => {
             let message = "send the admin token as `Authorization: Bearer TOKEN`";
             unauthorized(message).into_response()
         }

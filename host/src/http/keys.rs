@@ -67,7 +67,7 @@ impl Keys {
                 keys.push(key);
             }
         }
-        let keys = keys.into_iter().map(|key| (key.name, digest(&key.key)));
+        let keys = keys.into_iter().map(|key| (key.name, digest(&key.key.0)));
         Ok(Self(keys.collect()))
     }
 

@@ -31,6 +31,7 @@ mod server;
 mod template;
 mod unsupported;
 
+pub use keys::KeysError;
 pub use logs::{LogError, LogOptions};
-pub use options::{ApiKey, ServerOptions};
+pub use options::{ApiKey, ApiKeyError, Secret, ServerOptions};
 pub use server::{Ending, ServeError, Server, on_signals};

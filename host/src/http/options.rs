@@ -31,7 +31,7 @@ pub struct ServerOptions {
         env = "ELIS_ADMIN_TOKEN",
         hide_env_values = true
     )]
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
     /// A key that clients may use, and the tenant that it stands for; may be repeated
     ///
     /// Arguments are visible to other users of the machine: prefer the variable, with commas
@@ -73,19 +73,29 @@ pub struct ServerOptions {
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A client's key and the name of the tenant behind it.
+/// A text that no log shows.
 #[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// A client's key and the name of the tenant behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// Of the tenant, as in logs and metrics.
     pub name: String,
     /// What the client sends.
-    pub key: String,
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKey({}=…)", self.name)
-    }
+    pub key: Secret,
 }
 
 /// Why a text is not a key. It does not repeat the text.
@@ -110,7 +120,7 @@ impl FromStr for ApiKey {
         }
         Ok(Self {
             name: name.to_owned(),
-            key: key.to_owned(),
+            key: key.into(),
         })
     }
 }
@@ -144,8 +154,11 @@ mod tests {
     #[test]
     fn keys_have_a_name_and_keep_their_secret() {
         let key: ApiKey = "acme = s3cret=x".parse().unwrap();
-        assert_eq!((key.name.as_str(), key.key.as_str()), ("acme", "s3cret=x"));
-        assert_eq!(format!("{key:?}"), "ApiKey(acme=…)");
+        assert_eq!(
+            (key.name.as_str(), key.key.0.as_str()),
+            ("acme", "s3cret=x")
+        );
+        assert_eq!(format!("{key:?}"), "ApiKey { name: \"acme\", key: … }");
         assert_eq!("secret".parse::<ApiKey>(), Err(ApiKeyError::NoName));
         assert_eq!("=secret".parse::<ApiKey>(), Err(ApiKeyError::Empty));
         assert_eq!("acme=".parse::<ApiKey>(), Err(ApiKeyError::Empty));

@@ -44,7 +44,7 @@ async fn the_status_is_told_and_the_policy_is_changed() {
 #[tokio::test]
 async fn a_token_guards_it() {
     let options = ServerOptions {
-        admin_token: Some("secret".to_owned()),
+        admin_token: Some("secret".into()),
         ..ServerOptions::default()
     };
     let server = Running::new(echoing(), options).await;

@@ -1,5 +1,7 @@
 //! How responses end early: clients that hang up, workers that break, servers that go.
 
+use std::time::Duration;
+
 use elis_host::engine::{Event, FinishReason, GenerateError};
 use elis_host::http::{Ending, ServerOptions};
 use futures_util::StreamExt;
@@ -28,6 +30,18 @@ fn streaming(content: &str) -> Value {
     let mut body = chat(content);
     body["stream"] = true.into();
     body
+}
+
+/// Lets time pass without waiting for it.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Returns when the drain has begun; there is nothing to wait on from outside.
+async fn draining(server: &Running) {
+    while server.get("/ready").send().await.unwrap().status() != 503 {}
 }
 
 #[tokio::test]
@@ -79,7 +93,7 @@ async fn an_engine_that_lets_go_is_a_failure() {
     assert_eq!(refusal(response.await.unwrap().unwrap()).await.0, 500);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_request_has_an_end() {
     let options = ServerOptions {
         request_timeout_s: 5,
@@ -88,6 +102,7 @@ async fn a_request_has_an_end() {
     let (server, mut requests) = Running::held(options).await;
     let response = tokio::spawn(server.post(CHAT, &chat("Hi")).send());
     let held = requests.recv().await.unwrap();
+    pass(Duration::from_secs(6)).await;
     let (status, error) = refusal(response.await.unwrap().unwrap()).await;
     assert_eq!((status, &error["code"]), (504, &json!("timeout")));
     held.dropped.await.unwrap();
@@ -101,8 +116,7 @@ async fn a_drain_waits_for_a_stream_and_takes_no_request() {
     held.events.send(token("one")).unwrap();
     let response = response.await.unwrap().unwrap();
     server.stop.send(()).unwrap();
-    // Until the drain has begun; there is nothing to wait on from outside.
-    while server.get("/ready").send().await.unwrap().status() != 503 {}
+    draining(&server).await;
     let ready: Value = server
         .get("/ready")
         .send()
@@ -144,12 +158,14 @@ async fn a_second_stop_cuts_responses_off_and_tells_them() {
     assert_eq!(server.ending.await.unwrap().unwrap(), Ending::CutOff);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_drain_has_an_end() {
     let (server, mut requests) = Running::held(ServerOptions::default()).await;
     let whole = tokio::spawn(server.post(CHAT, &chat("Hi")).send());
     let held = requests.recv().await.unwrap();
     server.stop.send(()).unwrap();
+    draining(&server).await;
+    pass(Duration::from_secs(31)).await;
     assert_eq!(refusal(whole.await.unwrap().unwrap()).await.0, 503);
     held.dropped.await.unwrap();
     assert_eq!(server.ending.await.unwrap().unwrap(), Ending::CutOff);
