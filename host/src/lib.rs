@@ -1,5 +1,6 @@
 //! The live host of Elis: an OpenAI-compatible server whose every iteration a policy decides.
 
+pub mod device;
 pub mod engine;
 pub mod http;
 pub mod worker;

@@ -1,5 +1,7 @@
 //! The `elis` command: serve a model, look after policies.
 
+mod doctor;
+mod model;
 mod policy;
 mod serve;
 
@@ -26,6 +28,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    /// Look at models
+    #[command(subcommand)]
+    Model(model::Command),
+    Doctor(doctor::Doctor),
     /// Check policies and list them
     #[command(subcommand)]
     Policy(policy::Command),
@@ -34,6 +40,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve::run(*options),
+        Command::Model(command) => model::run(command),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Policy(command) => policy::run(command),
     };
     outcome.unwrap_or_else(|error| {

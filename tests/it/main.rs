@@ -14,6 +14,7 @@ mod interpreted;
 mod rogue;
 mod sandbox;
 mod scenarios;
+mod serve;
 mod support;
 mod tidy;
 mod truth;

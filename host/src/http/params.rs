@@ -44,6 +44,7 @@ pub(super) struct Common {
     priority: Option<u32>,
     deadline_ms: Option<u64>,
     ttft_deadline_ms: Option<u64>,
+    oracle_tokens: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,6 +113,7 @@ impl Common {
             sampling: self.sampling()?,
             tenant: self.tenant(caller)?,
             ttft_deadline: deadline("ttft_deadline_ms", self.ttft_deadline_ms)?,
+            oracle_tokens: self.oracle_tokens,
             deadline: deadline("deadline_ms", self.deadline_ms)?,
             priority: self.priority.unwrap_or(PRIORITY),
             ignore_eos: self.ignore_eos.unwrap_or(false),
