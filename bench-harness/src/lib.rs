@@ -1,5 +1,5 @@
-//! The bench harness of Elis: replays request streams across policies, in simulation and against real
-//! servers, and says which won, by how much, and how sure we are.
+//! The bench harness of Elis: replays request streams across policies, in simulation and against
+//! real servers, and says which won, by how much, and how sure we are.
 
 pub mod experiment;
 pub mod load;

@@ -38,7 +38,7 @@ sent again: each error is a record and is counted by its kind. The first Ctrl-C 
 waits for what is under way, the second does not; what was measured is reported.
 
 Exit codes: 0 done, 1 error, 2 usage, 3 too many requests failed (--allow-errors), 4 a policy was
-significantly worse (--gate) or too few requests met the objectives (--min-goodput), 130 interrupted.
+significantly worse (--gate) or too few met the objectives (--min-goodput), 130 interrupted.
 All figures are measured.")]
 pub(crate) struct Load {
     #[command(flatten)]

@@ -20,8 +20,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// Kept connections are given up after this: a second before the shortest limit that is common in
 /// servers, so that a request seldom goes out on one that the server just closes.
 const IDLE: Duration = Duration::from_secs(4);
-/// How long the orderly end of a response is awaited once all of it is there, so that its connection
-/// can be used again.
+/// How long the orderly end of a response is awaited once all of it is there, so that its
+/// connection can be used again.
 const DRAIN: Duration = Duration::from_millis(250);
 /// How long questions that are not measured may take.
 const ASIDE: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! HdrHistogram recordings of latencies: for the figures while a run goes on, and as an interval log
-//! that other tools read and merge. Reports are computed from the exact values.
+//! HdrHistogram recordings of latencies: for the figures while a run goes on, and as an interval
+//! log that other tools read and merge. Reports are computed from the exact values.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};

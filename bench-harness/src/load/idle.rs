@@ -52,8 +52,8 @@ pub enum Seen {
 /// The server does not come to rest.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the server still has {busy} requests after {waited_s:.0} s; wait longer with --idle-timeout, or \
-     see what else uses it"
+    "the server still has {busy} requests after {waited_s:.0} s; wait longer with --idle-timeout, \
+     or see what else uses it"
 )]
 pub struct BusyError {
     busy: f64,

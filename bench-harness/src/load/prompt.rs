@@ -7,8 +7,8 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Token ids that ordinary words have in all common vocabularies: above the special tokens and bytes
-/// that stand first, below the 32,000 of the smallest.
+/// Token ids that ordinary words have in all common vocabularies: above the special tokens and
+/// bytes that stand first, below the 32,000 of the smallest.
 pub const TOKEN_IDS: RangeInclusive<u32> = 1_000..=29_999;
 
 /// Words that are one token each in common vocabularies, with the space before them.

@@ -47,8 +47,8 @@ pub struct Document {
     pub generated: Generated,
     /// Provenance of the workload: source, arrival process actually used, scaling, seeds.
     pub workload: Value,
-    /// The worker: cost model, what it was fitted on, memory, slots. Where figures are measured: the
-    /// server, and how it was driven.
+    /// The worker: cost model, what it was fitted on, memory, slots. Where figures are measured:
+    /// the server, and how it was driven.
     pub worker: Value,
     /// Predictor of lengths.
     pub predictor: String,

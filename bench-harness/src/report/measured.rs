@@ -68,8 +68,8 @@ pub fn notes(policy: &str, client: &ClientSide) -> Vec<String> {
     }
     if let Some(p99) = client.send_lag_ms.p99.filter(|p99| *p99 > LATE_MS) {
         notes.push(format!(
-            "{name}: 1 in 100 requests was sent {} ms or more after its time; latencies hold, since \
-             they count from the intended start, but the server saw another stream",
+            "{name}: 1 in 100 requests was sent {} ms or more after its time; latencies hold, \
+             since they count from the intended start, but the server saw another stream",
             number(Some(p99))
         ));
     }

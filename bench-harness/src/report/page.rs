@@ -84,10 +84,6 @@ pub fn render(document: &Document) -> Result<String, ReportError> {
         })
         .collect();
     let requests = count(document.results.first().map_or(0, |r| r.requests));
-    let what = match document.results.len() {
-        1 => "1 policy".to_owned(),
-        n => format!("{n} policies"),
-    };
     fill(&Page {
         badge: Some(if document.simulated {
             SIMULATED
@@ -96,7 +92,9 @@ pub fn render(document: &Document) -> Result<String, ReportError> {
         }),
         title: "Elis: comparison of policies".into(),
         lead: format!(
-            "{what}, {requests} requests each over {seeds} seeds, {}",
+            "{}, {requests} requests each over {}, {}",
+            text::plural(document.results.len(), "policy", "policies"),
+            text::plural(seeds, "seed", "seeds"),
             text::setting(document)
         ),
         findings: findings(document),

@@ -84,9 +84,10 @@ fn heading(document: &Document) -> String {
     } else {
         "measured figures"
     };
-    let policies = document.results.len();
+    let policies = text::plural(document.results.len(), "policy", "policies");
+    let seeds = text::plural(seeds, "seed", "seeds");
     let setting = text::setting(document);
-    format!("{kind}: {policies} policies, {seeds} seeds, {setting}")
+    format!("{kind}: {policies}, {seeds}, {setting}")
 }
 
 fn empty_table(options: TableOptions) -> Table {

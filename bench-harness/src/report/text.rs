@@ -69,6 +69,11 @@ pub fn sum(map: &std::collections::BTreeMap<String, u64>) -> String {
     count(map.values().sum())
 }
 
+/// A number of things.
+pub(super) fn plural(n: usize, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
 /// Under what the figures came about, in a few words.
 pub(super) fn setting(document: &Document) -> String {
     if document.simulated {

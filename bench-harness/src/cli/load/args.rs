@@ -45,7 +45,12 @@ pub(super) struct ServerArgs {
     #[arg(long = "timeout", default_value_t = 600.0, value_name = "SECONDS")]
     pub(super) timeout_s: f64,
     /// The most requests at the server at once; others wait, and their latencies with them
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        value_name = "N",
+        value_parser = value_parser!(u32).range(1..)
+    )]
     pub(super) max_requests_in_flight: u32,
 }
 
@@ -114,7 +119,12 @@ pub(super) struct ComparisonArgs {
     )]
     pub(super) label: String,
     /// How many streams; seed 0 of a trace is the trace as it is, others start elsewhere in it
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = value_parser!(u64).range(1..)
+    )]
     pub(super) seeds: u64,
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -133,11 +143,12 @@ pub(super) struct ComparisonArgs {
         value_name = "TOKEN"
     )]
     pub(super) admin_token: Option<String>,
-    /// Where the server has its Prometheus metrics, which tell when it is idle, unless /admin/status
-    /// does; /metrics at --url
+    /// Where the server has its Prometheus metrics, which tell when it is idle, unless
+    /// /admin/status does; /metrics at --url
     #[arg(long, value_name = "URL")]
     pub(super) metrics_url: Option<String>,
-    /// A gauge that is 0 when the server is idle, beside those of common servers; may be given again
+    /// A gauge that is 0 when the server is idle, beside those of common servers; may be given
+    /// again
     #[arg(long = "idle-gauge", value_name = "NAME")]
     pub(super) idle_gauges: Vec<String>,
     /// How long to wait between runs until the server is idle
