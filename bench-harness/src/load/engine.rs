@@ -105,8 +105,13 @@ impl Engine {
         draw: Draw,
         watch: &mut (dyn FnMut(&Record) + Send),
     ) -> Run {
-        let clock = Clock::starting_in(LEAD);
-        let started = SystemTime::now() + LEAD;
+        // Users who wait for one another begin at once, and no clock of theirs may stand still.
+        let lead = match self.pace {
+            Pace::Open => LEAD,
+            Pace::Closed { .. } => Duration::ZERO,
+        };
+        let clock = Clock::starting_in(lead);
+        let started = SystemTime::now() + lead;
         let shared = Arc::new(Shared {
             client: self.client.clone(),
             maker: self.maker.clone(),

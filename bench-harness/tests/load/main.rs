@@ -213,6 +213,13 @@ async fn a_closed_loop_has_so_many_users() {
     assert_eq!(run.records.len(), 8);
     assert!(run.records.iter().all(|record| record.failure.is_none()));
     assert!(server.inner.most.load(Ordering::SeqCst) <= 2);
+    for record in &run.records {
+        let outcome = record.outcome();
+        assert!(
+            ms(outcome.finish_ns - outcome.arrival_ns) >= 3,
+            "a token takes 1 ms"
+        );
+    }
     // The third user is one of the first two, back again.
     let earliest = run.records[..2].iter().map(|r| r.settled_ns).min().unwrap();
     assert!(run.records[2].intended_ns >= earliest);

@@ -156,7 +156,7 @@ impl Setting<'_> {
         );
         add(
             self.measured.only_rested,
-            "the server has no gauges of its requests that are known; between runs it was left \
+            "the server does not say in a known way when it is idle; between runs it was left \
              alone for a while (--settle)",
         );
         let wanted = streams.len() * self.session.policies.len();
