@@ -201,11 +201,11 @@ impl Shared {
     async fn send(&self, body: Vec<u8>, record: &mut Record) -> Result<(), Failure> {
         let _permit = tokio::select! {
             biased;
-            permit = self.permits.acquire() => permit.ok(),
             () = self.stop.no_more.cancelled() => {
                 let detail = "held back by the limit of requests in flight until the run stopped";
                 return Err(Failure::new(FailureKind::NotSent, detail));
             }
+            permit = self.permits.acquire() => permit.ok(),
         };
         record.sent_ns = Some(self.clock.now_ns());
         let limit = self.client.target().timeout;

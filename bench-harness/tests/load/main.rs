@@ -70,7 +70,7 @@ async fn run(engine: &Engine, requests: &[(u64, u32)]) -> Run {
 
 fn error(record: &Record) -> String {
     let failure = record.failure.as_ref();
-    failure.map_or("none".into(), |f| f.kind.name().into_owned())
+    failure.map_or_else(|| "none".into(), |f| f.kind.name().into_owned())
 }
 
 fn ms(at_ns: u64) -> u64 {
@@ -256,6 +256,21 @@ async fn asked_twice_it_gives_up_what_is_under_way() {
     assert_eq!(run.records.len() as u64 + run.unsent, 2);
 }
 
+/// Three requests with responses of two tokens, within milliseconds.
+fn three_requests(seed: u64) -> Stream {
+    let overrides = Overrides {
+        seed,
+        take: Some(3),
+        rate_rps: Some(500.0),
+        ..Overrides::default()
+    };
+    let workload = WorkloadRef::parse("steady").unwrap().load(&overrides);
+    let mut workload = workload.unwrap();
+    let arrivals = workload.arrivals.iter_mut();
+    arrivals.for_each(|arrival| arrival.output_tokens = 2);
+    Stream { seed, workload }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_take_turns_on_the_same_streams() {
     let server = Server::start([]).await;
@@ -275,27 +290,12 @@ async fn policies_take_turns_on_the_same_streams() {
         settle: Duration::ZERO,
         limit: PATIENCE,
     };
-    let load = |seed| {
-        let overrides = Overrides {
-            seed,
-            take: Some(3),
-            rate_rps: Some(500.0),
-            ..Overrides::default()
-        };
-        let workload = WorkloadRef::parse("steady").unwrap().load(&overrides);
-        let mut workload = workload.unwrap();
-        workload
-            .arrivals
-            .iter_mut()
-            .for_each(|a| a.output_tokens = 2);
-        Stream { seed, workload }
-    };
     let session = Session {
         engine: &engine,
         switch: Some(&switch),
         idle: &idle,
         policies: ["a", "b", "c"].map(String::from).into(),
-        streams: vec![load(4), load(5)],
+        streams: [4, 5].map(three_requests).into(),
         warm_up: 1,
     };
     let measured = session.run(&mut |_| {}).await;
@@ -329,7 +329,10 @@ async fn policies_take_turns_on_the_same_streams() {
             .iter()
             .map(|r| (r.id, r.intended_ns, r.prompt_tokens));
         let same: Vec<_> = same.collect();
-        assert_eq!(lengths.entry(run.seed).or_insert(same.clone()), &same);
+        assert_eq!(
+            lengths.entry(run.seed).or_insert_with(|| same.clone()),
+            &same
+        );
     }
 }
 
@@ -346,20 +349,12 @@ async fn a_policy_that_the_server_does_not_know_ends_the_session() {
         settle: Duration::ZERO,
         limit: PATIENCE,
     };
-    let workload = WorkloadRef::parse("burst").unwrap();
-    let workload = workload.load(&Overrides {
-        take: Some(1),
-        ..Overrides::default()
-    });
     let session = Session {
         engine: &engine,
         switch: Some(&switch),
         idle: &idle,
         policies: vec!["unknown".into()],
-        streams: vec![Stream {
-            seed: 0,
-            workload: workload.unwrap(),
-        }],
+        streams: vec![three_requests(0)],
         warm_up: 0,
     };
     let measured = session.run(&mut |_| {}).await;

@@ -170,7 +170,9 @@ async fn answer(
         Behaviour::Stream(between) => pause = between,
         Behaviour::Terse => events.truncate(tokens as usize),
         Behaviour::Gated => server.gate.acquire().await.unwrap().forget(),
-        Behaviour::Together(barrier) => drop(barrier.wait().await),
+        Behaviour::Together(barrier) => {
+            barrier.wait().await;
+        }
         Behaviour::Refuse(status) => {
             let said = json!({"error": {"message": "not now"}});
             return (status, [(header::RETRY_AFTER, "7")], Json(said)).into_response();
