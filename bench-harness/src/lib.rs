@@ -1,7 +1,8 @@
-//! The bench harness of Elis: replays request streams across policies and says which won, by how
-//! much, and how sure we are.
+//! The bench harness of Elis: replays request streams across policies, in simulation and against
+//! real servers, and says which won, by how much, and how sure we are.
 
 pub mod experiment;
+pub mod load;
 pub mod metrics;
 pub mod paper;
 pub mod report;

@@ -91,7 +91,7 @@ impl Compare {
             options: self.worker.options()?,
         };
         let contestants = self.contestants()?;
-        let bar = output::bar("simulating");
+        let bar = output::bar("simulating", "runs");
         let progress = |done, total| {
             bar.set_length(total);
             bar.set_position(done);
@@ -171,7 +171,7 @@ impl Compare {
                 .arrivals
                 .measured_rate_rps
                 .unwrap_or(0.0);
-            let bar = output::bar(&format!("load {multiple}x"));
+            let bar = output::bar(&format!("load {multiple}x"), "runs");
             let runs = scaled.run(contestants, &|done, total| {
                 bar.set_length(total);
                 bar.set_position(done);

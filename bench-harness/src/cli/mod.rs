@@ -2,6 +2,7 @@
 
 mod compare;
 mod inspect;
+mod load;
 mod options;
 mod output;
 mod paper;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Compare scheduling policies for LLM serving on real request streams, in simulation.
+/// Compare scheduling policies for LLM serving on real request streams, simulated or measured.
 #[derive(Debug, Parser)]
 #[command(name = "elis-bench", version, about, max_term_width = 100)]
 struct Cli {
@@ -20,13 +21,11 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, for the life of the program"
-)]
 enum Command {
     /// Replay a request stream under several policies and report which won, and how surely.
     Compare(compare::Compare),
+    /// Send a request stream to a real server and measure what its users see.
+    Load(load::Load),
     /// Look at request streams.
     #[command(subcommand)]
     Workload(inspect::Workload),
@@ -38,10 +37,11 @@ enum Command {
 }
 
 /// Runs the command. Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 requests were lost,
-/// 4 the gate of `compare --gate` did not hold.
+/// 4 a gate did not hold, 130 stopped by a signal.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),
+        Command::Load(command) => command.run(),
         Command::Workload(command) => command.run(),
         Command::Worker(command) => command.run(),
         Command::Paper(command) => command.run(),

@@ -9,7 +9,7 @@ use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
 use elis_sim::profile::BatchingKind;
 use elis_sim::{DecisionCost, Failure, Options, Profile};
-use elis_workloads::{ArrivalProcess, Overrides, WorkloadRef};
+use elis_workloads::{ArrivalProcess, Limits, Overrides, WorkloadRef};
 
 /// The request stream.
 #[derive(Debug, Clone, Args)]
@@ -29,8 +29,8 @@ pub(crate) struct StreamArgs {
     /// Divide a trace's arrival times by this
     #[arg(long, value_name = "FACTOR")]
     pub(crate) speedup: Option<f64>,
-    /// Only the first N requests
-    #[arg(long, value_name = "N")]
+    /// Only the first N requests; of a spec, so many
+    #[arg(long, visible_alias = "requests", value_name = "N")]
     pub(crate) take: Option<u64>,
     /// Only the first seconds of the stream
     #[arg(long = "for", value_name = "SECONDS")]
@@ -38,6 +38,15 @@ pub(crate) struct StreamArgs {
     /// Arrival process for streams that have none: gamma:0.73, poisson, constant, burst
     #[arg(long, value_name = "PROCESS")]
     pub(crate) arrivals: Option<String>,
+    /// Cut prompts to so many tokens
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_prompt_tokens: Option<u32>,
+    /// Cut responses to so many tokens
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_output_tokens: Option<u32>,
+    /// Cut both together to so many tokens, such as a model's context
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_model_tokens: Option<u32>,
 }
 
 impl StreamArgs {
@@ -58,6 +67,11 @@ impl StreamArgs {
             for_s: self.for_s,
             arrivals,
             prompts: self.prompts.clone(),
+            limits: Limits {
+                max_prompt_tokens: self.max_prompt_tokens,
+                max_output_tokens: self.max_output_tokens,
+                max_model_tokens: self.max_model_tokens,
+            },
             ..Overrides::default()
         })
     }

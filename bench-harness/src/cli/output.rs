@@ -55,10 +55,10 @@ pub(crate) fn write_or_print(path: &Path, text: &str) -> Result<()> {
 }
 
 /// A progress bar on standard error, hidden where that is no terminal.
-pub(crate) fn bar(what: &str) -> ProgressBar {
-    let template = "{msg} {wide_bar} {pos}/{len} runs, {elapsed} ";
+pub(crate) fn bar(what: &str, of: &str) -> ProgressBar {
+    let template = format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {of}, {{elapsed}} ");
     let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0)
         .with_style(style)
         .with_message(what.to_owned())
@@ -83,12 +83,41 @@ pub(crate) fn generated() -> Generated {
         commit: option_env!("ELIS_COMMIT").map(str::to_owned),
         // Where the program lies on this machine says nothing of the run.
         command: std::iter::once("elis-bench".to_owned())
-            .chain(std::env::args().skip(1))
+            .chain(without_secrets(std::env::args().skip(1)))
             .collect(),
     }
+}
+
+/// A command line whose keys and tokens are dots.
+fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
+    const SECRETS: [&str; 2] = ["--api-key", "--admin-token"];
+    let mut hide = false;
+    let hidden = |word: String| {
+        if std::mem::replace(&mut hide, SECRETS.contains(&word.as_str())) {
+            return "…".to_owned();
+        }
+        match word.split_once('=') {
+            Some((name, _)) if SECRETS.contains(&name) => format!("{name}=…"),
+            _ => word,
+        }
+    };
+    words.map(hidden).collect()
 }
 
 /// A path as a person would open it.
 pub(crate) fn shown(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_keeps_secrets() {
+        let words = "load --api-key sk-1 --url u --admin-token=t2 --seeds 3";
+        let kept = without_secrets(words.split(' ').map(String::from));
+        let wanted = "load --api-key … --url u --admin-token=… --seeds 3";
+        assert_eq!(kept.join(" "), wanted);
+    }
 }

@@ -56,7 +56,7 @@ impl Paper {
                 ..sjf
             },
         };
-        let bar = output::bar("simulating");
+        let bar = output::bar("simulating", "runs");
         bar.set_length(2 * FIGURE_6.len() as u64 * TABLE_5.len() as u64);
         let cells = paper::run(&policies, self.seeds.max(1), &|| bar.inc(1))?;
         bar.finish_and_clear();

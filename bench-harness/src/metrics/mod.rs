@@ -1,12 +1,14 @@
 //! From the runs of one policy to the figures that are reported of it.
 
 pub mod classes;
+pub mod client;
 pub mod counters;
 pub mod policy;
 pub mod prediction;
 pub mod slo;
 
 pub use classes::{ClassResult, TenantResult};
+pub use client::ClientSide;
 pub use counters::DecisionSpread;
 pub use policy::{MetricOptions, MetricsError, PolicyResult, policy_result};
 pub use prediction::PredictionError;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::classes::{self, ClassResult, TenantResult};
+use super::client::ClientSide;
 use super::counters::{self, DecisionSpread};
 use super::prediction::{PredictionError, prediction_error};
 use super::slo::{Goodput, Slo, goodput};
@@ -131,6 +132,9 @@ pub struct PolicyResult {
     pub moved_jobs: u64,
     /// Times that the starvation guard put a job first.
     pub starvation_boosts: u64,
+    /// What only a client sees; null in simulation.
+    #[serde(default)]
+    pub client: Option<ClientSide>,
 }
 
 /// Computes the figures of one policy from its runs, one for each seed.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::bounds::bounds;
 use super::document::{Document, Generated, LoadPoint, SCHEMA};
 use super::series::series;
-use crate::metrics::{MetricOptions, MetricsError, policy_result};
+use crate::metrics::{ClientSide, MetricOptions, MetricsError, PolicyResult, policy_result};
 use crate::stats::paired::PairedResult;
 use crate::stats::{
     CompareError, CompareOptions, Verdict, compare, control_rerolled, control_split,
@@ -37,6 +37,8 @@ pub struct Inputs<'a> {
     pub metrics: MetricOptions,
     /// How to resample.
     pub compare: CompareOptions,
+    /// Where the figures are measured: what the client saw of each policy, in the order of `runs`.
+    pub clients: Option<Vec<ClientSide>>,
     /// What a reader should know.
     pub notes: Vec<String>,
 }
@@ -65,7 +67,7 @@ pub enum ReportError {
 }
 
 /// Computes all figures and comparisons.
-pub fn assemble(inputs: Inputs<'_>) -> Result<Document, ReportError> {
+pub fn assemble(mut inputs: Inputs<'_>) -> Result<Document, ReportError> {
     let runs = inputs.runs;
     let name = |runs: &[RunOutcome]| runs.first().map(|r| r.policy.clone()).unwrap_or_default();
     for (i, group) in runs.iter().enumerate() {
@@ -77,18 +79,28 @@ pub fn assemble(inputs: Inputs<'_>) -> Result<Document, ReportError> {
         .iter()
         .find(|group| name(group) == inputs.baseline)
         .ok_or_else(|| ReportError::NoBaseline(inputs.baseline.into()))?;
-    let results = runs
+    let mut results = runs
         .iter()
         .map(|group| policy_result(group, &inputs.metrics))
-        .collect::<Result<_, _>>()?;
-    let paired = runs
-        .iter()
-        .filter(|group| name(group) != inputs.baseline)
-        .map(|group| compare(group, baseline, inputs.compare))
         .collect::<Result<Vec<_>, _>>()?;
+    let clients = inputs.clients.take();
+    let measured = clients.is_some();
+    for (result, client) in results.iter_mut().zip(clients.into_iter().flatten()) {
+        add_client(result, client);
+    }
+    let mut paired = Vec::new();
+    let others = runs.iter().filter(|group| name(group) != inputs.baseline);
+    for group in others {
+        match compare(group, baseline, inputs.compare) {
+            Ok(pair) => paired.push(pair),
+            // A server may fail, and a measurement be stopped; the rest is worth having.
+            Err(error) if measured => inputs.notes.push(format!("not compared: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(Document {
         schema: SCHEMA.into(),
-        simulated: true,
+        simulated: !measured,
         generated: inputs.generated,
         workload: inputs.workload,
         worker: inputs.worker,
@@ -101,6 +113,13 @@ pub fn assemble(inputs: Inputs<'_>) -> Result<Document, ReportError> {
         series: runs.iter().map(|group| series(group)).collect(),
         notes: inputs.notes,
     })
+}
+
+/// Adds what the client saw, and takes out what only a simulator knows.
+fn add_client(result: &mut PolicyResult, client: ClientSide) {
+    result.client = Some(client);
+    result.utilisation = None;
+    result.cpu_s = None;
 }
 
 /// The controls that these runs allow.
@@ -148,6 +167,30 @@ mod tests {
         assert_eq!(document.controls.len(), 2);
         assert!(document.controls[0].cautions[0].contains("re-rolled"));
         assert_eq!(document.bounds.unwrap().gap_closed.len(), 1);
+    }
+
+    #[test]
+    fn measured_runs_are_called_so_and_survive_what_cannot_be_compared() {
+        let runs = [vec![run("a", 1, &[1, 2])], vec![run("b", 1, &[])]];
+        let inputs = |clients| Inputs {
+            runs: &runs,
+            baseline: "a",
+            clients,
+            ..Inputs::default()
+        };
+        assert!(matches!(
+            assemble(inputs(None)),
+            Err(ReportError::Compare(_))
+        ));
+        let document = assemble(inputs(Some(vec![ClientSide::default(); 2]))).unwrap();
+        assert!(!document.simulated && document.paired.is_empty());
+        assert!(document.notes[0].contains("not compared: no request"));
+        assert!(
+            document
+                .results
+                .iter()
+                .all(|r| r.client.is_some() && r.cpu_s.is_none())
+        );
     }
 
     #[test]

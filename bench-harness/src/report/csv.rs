@@ -87,11 +87,12 @@ fn row(run: &RunOutcome, request: &RequestOutcome) -> [String; COLUMNS.len()] {
 }
 
 /// Nanoseconds as milliseconds with all their digits, which a float would not keep.
-fn ms(ns: u64) -> String {
+pub(crate) fn ms(ns: u64) -> String {
     format!("{}.{:06}", ns / 1_000_000, ns % 1_000_000)
 }
 
-fn ending(ending: Ending) -> &'static str {
+/// The name of an ending.
+pub(crate) fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Completed => "completed",
         Ending::Rejected => "rejected",

@@ -41,13 +41,14 @@ pub struct LoadPoint {
 pub struct Document {
     /// Always `elis-bench/1`.
     pub schema: String,
-    /// Whether times come from a cost model and not from a clock.
+    /// Whether times come from a cost model and not from a clock before a real server.
     pub simulated: bool,
     /// What made it.
     pub generated: Generated,
     /// Provenance of the workload: source, arrival process actually used, scaling, seeds.
     pub workload: Value,
-    /// The worker: cost model, what it was fitted on, memory, slots.
+    /// The worker: cost model, what it was fitted on, memory, slots. Where figures are measured:
+    /// the server, and how it was driven.
     pub worker: Value,
     /// Predictor of lengths.
     pub predictor: String,

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::document::{Document, Generated, LoadPoint};
 use super::{Inputs, assemble};
-use crate::metrics::{MetricOptions, Slo, policy_result};
+use crate::metrics::{ClientSide, MetricOptions, Slo, policy_result};
 use crate::stats::CompareOptions;
 use crate::stats::fixture::{Order, queue};
+use crate::stats::metric::UNSEEN_NS;
 
 /// Three policies on a server at 85 % load, and at two loads beside.
 pub(crate) fn document(seeds: u64, requests: u64) -> Document {
@@ -48,11 +49,38 @@ pub(crate) fn document(seeds: u64, requests: u64) -> Document {
             .map(load)
             .into(),
         metrics,
+        clients: None,
         compare: CompareOptions {
             resamples: 4_000,
             ..CompareOptions::default()
         },
         notes: vec!["The queue is made up; it only shows the page.".into()],
+    };
+    assemble(inputs).unwrap()
+}
+
+/// Two policies as a client sees them, with some refusals.
+pub(crate) fn measured() -> Document {
+    let mut runs = all_runs(3, 120, 0.85);
+    runs.truncate(2);
+    for run in runs.iter_mut().flatten() {
+        run.timeline.clear();
+        for request in &mut run.requests {
+            request.first_run_ns = UNSEEN_NS;
+            request.isolated_ns = 0;
+            request.predicted_tokens = f32::NAN;
+        }
+    }
+    let client = ClientSide {
+        errors: [("http-429".to_owned(), 3)].into(),
+        ..ClientSide::default()
+    };
+    let inputs = Inputs {
+        worker: json!({ "url": "http://127.0.0.1:8080", "model": "m" }),
+        runs: &runs,
+        baseline: "fcfs",
+        clients: Some(vec![client; 2]),
+        ..Inputs::default()
     };
     assemble(inputs).unwrap()
 }

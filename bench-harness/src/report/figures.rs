@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::document::Document;
 use super::svg::{Axis, Bar, BarGroup, Bars, Forest, ForestRow, Line, Plot, Scale};
 use super::text::tame;
+use crate::metrics::ClassResult;
 use crate::stats::paired::PairedResult;
 use crate::stats::{Basis, Verdict};
 
@@ -35,8 +36,9 @@ pub fn figures(document: &Document) -> Vec<Figure> {
             "TTFT (ms, log scale)",
             |s| &s.ttft_cdf,
         ),
-        slowdown(document),
+        by_length(document),
         queue(document),
+        unfinished(document),
         load(document),
     ];
     all.into_iter().flatten().collect()
@@ -140,10 +142,41 @@ fn lines(document: &Document, points: fn(&super::PolicySeries) -> &Vec<[f64; 2]>
         .collect()
 }
 
-fn slowdown(document: &Document) -> Option<Figure> {
+/// Slowdown by length; where the time alone is not known, the JCT itself.
+fn by_length(document: &Document) -> Option<Figure> {
+    let known = |class: &ClassResult| class.slowdown.mean.is_some();
+    if document.results.iter().flat_map(|r| &r.classes).any(known) {
+        return classes(
+            document,
+            |class| class.slowdown.mean,
+            [
+                "Who pays: slowdown by length",
+                "Mean slowdown of short, medium and long requests",
+                "mean slowdown (×)",
+                "Mean of JCT over the time alone on the same worker; 1 is ideal.",
+            ],
+        );
+    }
+    classes(
+        document,
+        |class| class.jct_ms.mean,
+        [
+            "Who pays: JCT by length",
+            "Mean job completion time of short, medium and long requests",
+            "mean JCT (ms)",
+            "Mean JCT; the time alone on the server is not known, so there is no slowdown.",
+        ],
+    )
+}
+
+fn classes(
+    document: &Document,
+    value: fn(&ClassResult) -> Option<f64>,
+    [title, for_readers, y_label, caption]: [&str; 4],
+) -> Option<Figure> {
     let results = &document.results;
     let with_classes = results.iter().find(|r| !r.classes.is_empty())?;
-    let group = |class: &crate::metrics::ClassResult| BarGroup {
+    let group = |class: &ClassResult| BarGroup {
         label: format!(
             "{} ({}–{})",
             class.class, class.from_tokens, class.to_tokens
@@ -155,23 +188,21 @@ fn slowdown(document: &Document) -> Option<Figure> {
                 let same = r.classes.iter().find(|c| c.class == class.class)?;
                 Some(Bar {
                     series,
-                    value: same.slowdown.mean?,
+                    value: value(same)?,
                 })
             })
             .collect(),
     };
     let bars = Bars {
-        title: "Mean slowdown of short, medium and long requests".into(),
-        y_label: "mean slowdown (×)".into(),
+        title: for_readers.into(),
+        y_label: y_label.into(),
         x_label: "length of the response (tokens)".into(),
         series: results.iter().map(|r| short(&r.policy)).collect(),
         groups: with_classes.classes.iter().map(group).collect(),
     };
     Some(Figure {
-        title: "Who pays: slowdown by length".into(),
-        caption: "Mean of JCT over the time alone on the same worker; 1 is ideal. Classes are \
-                  thirds of the requests by length of the response."
-            .into(),
+        title: title.into(),
+        caption: format!("{caption} Classes are thirds of the requests by length of the response."),
         svg: bars.render(),
     })
 }
@@ -195,6 +226,27 @@ fn queue(document: &Document) -> Option<Figure> {
     Some(Figure {
         title: "Queue over time".into(),
         caption: format!("Jobs without a slot in the run of seed {seed}, means of short spans."),
+        svg: plot.render(),
+    })
+}
+
+fn unfinished(document: &Document) -> Option<Figure> {
+    let lines = lines(document, |s| &s.unfinished);
+    let points = || lines.iter().flat_map(|l| l.points.iter());
+    points().next()?;
+    let plot = Plot {
+        title: "Requests that have come and are not done over time, for each policy".into(),
+        x: Axis::new("time (s)", Scale::linear(points().map(|p| p[0]))),
+        y: Axis::new("requests", Scale::linear(points().map(|p| p[1]))),
+        lines: lines.clone(),
+        bins: Vec::new(),
+    };
+    Some(Figure {
+        title: "Requests under way over time".into(),
+        caption:
+            "Requests from their intended start to their last token, in the first run of each \
+                  policy; means of short spans."
+                .into(),
         svg: plot.render(),
     })
 }

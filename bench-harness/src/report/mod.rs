@@ -6,6 +6,7 @@ pub mod csv;
 pub mod document;
 pub mod figures;
 pub mod inspection;
+pub mod measured;
 pub mod page;
 pub mod series;
 pub mod svg;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::ReportError;
 use super::document::Document;
 use super::figures::{Figure, figures};
+use super::measured;
 use super::text::{self, count, interval, number, p_value, percent, signed_percent, tame};
 use crate::stats::{Distribution, Verdict};
 
@@ -16,10 +17,10 @@ const STYLE: &str = include_str!("../../templates/report.css");
 /// A table of the page; the first cell of a row is its head.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct PageTable {
-    title: String,
-    caption: String,
-    head: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub(super) title: String,
+    pub(super) caption: String,
+    pub(super) head: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 /// A sentence that gives a verdict.
@@ -34,10 +35,28 @@ pub(super) struct Finding {
     share: Option<String>,
 }
 
+/// Where the figures come from, in a word and in a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Badge {
+    word: &'static str,
+    sentence: &'static str,
+}
+
+const SIMULATED: Badge = Badge {
+    word: "Simulated",
+    sentence: "Times come from a cost model replayed on a virtual clock, not from a GPU. Compare \
+               policies with one another; do not quote the times as measurements.",
+};
+const MEASURED: Badge = Badge {
+    word: "Measured",
+    sentence: "A client measured these times on its own clock, before a real server. Latencies \
+               count from the intended start of each request, whenever it was sent.",
+};
+
 /// What the template shows; lists may be empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Page {
-    pub(super) simulated: bool,
+    pub(super) badge: Option<Badge>,
     pub(super) title: String,
     pub(super) lead: String,
     pub(super) findings: Vec<Finding>,
@@ -65,22 +84,22 @@ pub fn render(document: &Document) -> Result<String, ReportError> {
         })
         .collect();
     let requests = count(document.results.first().map_or(0, |r| r.requests));
-    let predictor = tame(&document.predictor, 80);
     fill(&Page {
-        simulated: document.simulated,
+        badge: Some(if document.simulated {
+            SIMULATED
+        } else {
+            MEASURED
+        }),
         title: "Elis: comparison of policies".into(),
         lead: format!(
-            "{} policies, {requests} requests each over {seeds} seeds, predictor {predictor}",
-            document.results.len()
+            "{}, {requests} requests each over {}, {}",
+            text::plural(document.results.len(), "policy", "policies"),
+            text::plural(seeds, "seed", "seeds"),
+            text::setting(document)
         ),
         findings: findings(document),
         figures: figures(document),
-        tables: vec![
-            times(document),
-            comparison(document),
-            costs(document),
-            fairness(document),
-        ],
+        tables: tables(document),
         notes: document.notes.clone(),
         cautions,
         provenance: provenance(document),
@@ -95,6 +114,20 @@ pub(super) fn fill(page: &Page) -> Result<String, ReportError> {
     environment.add_global("style", STYLE);
     let template = environment.get_template("report.html")?;
     Ok(template.render(Serde(page))?)
+}
+
+/// The tables that the document has figures for.
+fn tables(document: &Document) -> Vec<PageTable> {
+    let mut tables = vec![times(document)];
+    if !document.paired.is_empty() || !document.controls.is_empty() {
+        tables.push(comparison(document));
+    }
+    if document.simulated {
+        tables.extend([costs(document), fairness(document)]);
+    } else {
+        tables.push(measured::rates(document));
+    }
+    tables
 }
 
 fn findings(document: &Document) -> Vec<Finding> {
@@ -123,28 +156,34 @@ fn findings(document: &Document) -> Vec<Finding> {
     document.paired.iter().map(finding).collect()
 }
 
-fn strings<const N: usize>(cells: [&str; N]) -> Vec<String> {
+/// Heads of columns.
+pub(super) fn strings<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(String::from).into()
 }
 
 fn times(document: &Document) -> PageTable {
     let row = |name: &str, what: &str, d: &Distribution| {
+        if !document.simulated && d.n == 0 {
+            // From outside a server, some times are never known.
+            return None;
+        }
         let ci = d
             .ci95
             .map(|[l, h]| format!("{}–{}", number(Some(l)), number(Some(h))));
         let mut cells = vec![format!("{} {what}", tame(name, 40)), number(d.mean)];
         cells.push(ci.unwrap_or_else(|| text::NONE.into()));
         cells.extend([d.p50, d.p90, d.p99, d.p999, d.max].map(number));
-        cells
+        Some(cells)
     };
     let rows = document.results.iter().flat_map(|r| {
-        [
+        let all = [
             row(&r.policy, "JCT", &r.jct_ms),
             row(&r.policy, "TTFT", &r.ttft_ms),
             row(&r.policy, "TPOT", &r.tpot_ms),
             row(&r.policy, "queue", &r.queue_ms),
             row(&r.policy, "slowdown", &r.slowdown),
-        ]
+        ];
+        all.into_iter().flatten()
     });
     PageTable {
         title: "Times".into(),
@@ -356,9 +395,22 @@ mod tests {
         }
         assert_eq!(page.matches("<svg").count(), 6);
         assert_eq!(page.matches("<table").count(), 4);
-        assert!(page.contains("Simulated"));
+        assert!(page.contains("Simulated") && !page.contains("Measured"));
         let links = ["src=", "href=\"http", "url(", "@import", "<script"];
         assert!(links.iter().all(|link| !page.contains(link)));
+    }
+
+    #[test]
+    fn a_measured_page_says_so_and_shows_what_a_client_knows() {
+        let page = render(&example::measured()).unwrap();
+        assert!(page.contains("Measured") && !page.contains("Simulated"));
+        assert!(page.contains("http-429 3"));
+        for simulated in ["queue</th>", "slowdown</th>", "fallbacks", "cost model"] {
+            assert!(!page.contains(simulated), "{simulated}");
+        }
+        // Reduction, two distributions, JCT by length, requests under way.
+        assert_eq!(page.matches("<svg").count(), 5);
+        assert_eq!(page.matches("<table").count(), 3);
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct PolicySeries {
     pub queue_seed: Option<u64>,
     /// Mean number of jobs without a slot: seconds, jobs.
     pub queue: Vec<[f64; 2]>,
+    /// Where slots are not seen: mean number of requests that have come and are not done, in the
+    /// first run: seconds, requests.
+    #[serde(default)]
+    pub unfinished: Vec<[f64; 2]>,
 }
 
 /// Draws the curves of one policy: pooled distributions, and the queue of the first run.
@@ -48,7 +52,25 @@ pub fn series(runs: &[RunOutcome]) -> PolicySeries {
         queue: drawn
             .map(|run| thin(&steps(run), TIME_POINTS))
             .unwrap_or_default(),
+        unfinished: match (drawn, runs.first()) {
+            (None, Some(run)) => thin(&unfinished(run), TIME_POINTS),
+            _ => Vec::new(),
+        },
     }
+}
+
+/// How many requests have come and are not done, as steps: seconds, requests.
+fn unfinished(run: &RunOutcome) -> Vec<(f64, f64)> {
+    let ends = run.requests.iter().map(|r| (r.finish_ns, -1.0));
+    let mut changes: Vec<(u64, f64)> = run.requests.iter().map(|r| (r.arrival_ns, 1.0)).collect();
+    changes.extend(ends);
+    changes.sort_by_key(|(at_ns, _)| *at_ns);
+    let mut now = 0.0;
+    let step = |(at_ns, change): (u64, f64)| {
+        now += change;
+        (at_ns as f64 / 1e9, now)
+    };
+    changes.into_iter().map(step).collect()
 }
 
 /// The distribution function at evenly spaced shares, and near 1 where tails differ.
@@ -121,6 +143,17 @@ mod tests {
         steps.extend((0..20).map(|i| (9.0 + f64::from(i) / 19.0, 0.0)));
         let thinned = thin(&steps, 10);
         assert!(thinned[..9].iter().all(|p| (p[1] - 3.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn where_slots_are_not_seen_the_unfinished_are_counted() {
+        let mut run = crate::stats::fixture::run("p", 1, &[10, 20]);
+        let drawn = series(std::slice::from_ref(&run));
+        // They come at 0 and 1 ms and end at 10 and 21.
+        let wanted = [[0.0, 1.0], [0.001, 2.0], [0.01, 1.0], [0.021, 0.0]];
+        assert_eq!((drawn.unfinished, drawn.queue.len()), (wanted.into(), 0));
+        run.requests.clear();
+        assert!(series(&[run]).unfinished.is_empty());
     }
 
     #[test]

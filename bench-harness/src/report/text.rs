@@ -1,5 +1,7 @@
 //! Numbers and foreign text made fit for people's eyes.
 
+use super::document::Document;
+
 /// What stands for "undefined".
 pub const NONE: &str = "–";
 
@@ -65,6 +67,23 @@ pub fn p_value(value: Option<f64>) -> String {
 /// Sum of a map of counters.
 pub fn sum(map: &std::collections::BTreeMap<String, u64>) -> String {
     count(map.values().sum())
+}
+
+/// A number of things.
+pub(super) fn plural(n: usize, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
+/// Under what the figures came about, in a few words.
+pub(super) fn setting(document: &Document) -> String {
+    if document.simulated {
+        return format!("predictor {}", tame(&document.predictor, 60));
+    }
+    let told = |key: &str| {
+        let value = document.worker.get(key).and_then(serde_json::Value::as_str);
+        tame(value.unwrap_or("not known"), 80)
+    };
+    format!("model {} at {}", told("model"), told("url"))
 }
 
 /// Text from elsewhere for a terminal: no control characters, no change of direction, not long.

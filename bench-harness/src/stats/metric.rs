@@ -5,6 +5,9 @@ use elis_sim::outcome::{Ending, RequestOutcome};
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: f64 = 1e6;
 
+/// A moment that nobody saw: from outside, a server does not show when a request gets its slot.
+pub const UNSEEN_NS: u64 = u64::MAX;
+
 /// A quantity of one completed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
@@ -30,7 +33,8 @@ impl Metric {
         match self {
             Self::Jct => Some(since_arrival(request.finish_ns) / NS_PER_MS),
             Self::Ttft => Some(since_arrival(request.first_token_ns) / NS_PER_MS),
-            Self::Queue => Some(since_arrival(request.first_run_ns) / NS_PER_MS),
+            Self::Queue => (request.first_run_ns != UNSEEN_NS)
+                .then(|| since_arrival(request.first_run_ns) / NS_PER_MS),
             Self::Tpot => {
                 let after_first = request.output_tokens.checked_sub(1).filter(|n| *n > 0)?;
                 let span_ns = request.finish_ns.saturating_sub(request.first_token_ns) as f64;
@@ -68,6 +72,8 @@ mod tests {
     fn undefined_is_none() {
         let mut r = request(1, 0, 1);
         r.isolated_ns = 0;
+        r.first_run_ns = UNSEEN_NS;
+        assert_eq!(Metric::Queue.of(&r), None);
         assert_eq!(Metric::Tpot.of(&r), None);
         assert_eq!(Metric::Slowdown.of(&r), None);
         r.ending = Ending::Rejected;
