@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use assert_cmd::Command;
 
@@ -58,6 +60,7 @@ fn what_was_trained_is_judged_held_out_and_asked() {
     let mut eval = elis_predictor();
     eval.args(["eval", "--predictor"]).arg(&model);
     eval.arg("--data").arg(&data).arg("--out").arg(&report);
+    eval.args(["--seeds", "2"]);
     let (table, log, code) = said(&mut eval);
     assert_eq!(code, Some(0), "{log}");
     assert!(table.contains("| trained |"), "{table}");
@@ -71,6 +74,12 @@ fn what_was_trained_is_judged_held_out_and_asked() {
         row.unwrap()["mae_tokens"].as_f64().unwrap()
     };
     assert!(mae("trained") < 0.7 * mae("mean of the step"), "{table}");
+    for way in ["one length, counted down", "words so far, trees"] {
+        assert!(table.contains(&format!("| {way} |")), "{table}");
+    }
+    assert!(table.contains("2 seeds of training"), "{table}");
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(page.contains("made: error by step"), "{page}");
 
     let unseen = dir.path().join("unseen.jsonl");
     let mut hold_out = elis_predictor();
@@ -95,6 +104,51 @@ fn what_was_trained_is_judged_held_out_and_asked() {
     assert_eq!(answers.lines().count(), 2, "{answers}");
     assert!(log.contains("line 2, column 1: not UTF-8"), "{log}");
     assert!(log.contains("line 3, column"), "{log}");
+}
+
+#[test]
+fn training_that_was_killed_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model) = (dir.path().join("r.jsonl"), dir.path().join("model"));
+    responses(&data);
+    let args = ["train", "--head", "lexical", "--epochs", "60", "--data"];
+    let mut first = std::process::Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
+        .args(args)
+        .arg(&data)
+        .arg("--out")
+        .arg(&model)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(first.stderr.take().unwrap());
+    let mut lines = log.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("Later: epoch 1,")));
+    first.kill().unwrap();
+    assert_eq!(
+        first.wait().unwrap().code(),
+        None,
+        "it was over before it was killed"
+    );
+    assert!(!model.join("predictor.json").exists());
+
+    let mut again = elis_predictor();
+    again.args(args).arg(&data).arg("--out").arg(&model);
+    let (_, log, code) = said(&mut again);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        !log.contains("Arrival: epoch"),
+        "what was fitted is kept: {log}"
+    );
+    assert!(!log.contains("Later: epoch 1,"), "{log}");
+    assert!(log.contains("Later: epoch "), "{log}");
+    let card = fs::read_to_string(model.join("MODEL_CARD.md")).unwrap();
+    assert!(
+        card.contains("the head for later went on after epoch"),
+        "{card}"
+    );
+    let files = fs::read_dir(&model).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.contains("checkpoint")));
 }
 
 #[test]
