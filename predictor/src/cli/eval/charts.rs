@@ -54,6 +54,10 @@ pub(super) fn draw(chart: &Chart) -> anyhow::Result<String> {
     };
     let (left, right) = range(points().map(|point| point.0));
     let (low, high) = range(points().map(|point| point.1));
+    let label = |value: &f64, span: f64| {
+        let digits = usize::from(span < 4.0);
+        format!("{value:.digits$}")
+    };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -68,6 +72,8 @@ pub(super) fn draw(chart: &Chart) -> anyhow::Result<String> {
             .y_desc(chart.y_label)
             .x_labels(9)
             .y_labels(6)
+            .x_label_formatter(&|value| label(value, right - left))
+            .y_label_formatter(&|value| label(value, high - low))
             .axis_style(INK)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)

@@ -1,5 +1,6 @@
 //! The tables of `eval` in Markdown, and the sentences that say where a simpler way is better.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use elis_predictor::learn::{Row, step_name};
@@ -194,13 +195,15 @@ fn spread(values: &[f32], digits: usize) -> String {
     )
 }
 
-/// Where a simpler way has a smaller error than the trained one.
+/// Where a simpler way has a smaller error than the trained one: the best of them at each step, a
+/// sentence for each model and way.
 pub(super) fn losses(rows: &[Row]) -> Vec<String> {
     let mut found = Vec::new();
     for rows in rows.chunk_by(|a, b| a.model == b.model) {
         let Some((own, simpler)) = rows.split_first() else {
             continue;
         };
+        let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (step, own_mae) in own.mae_by_step_tokens.iter().enumerate() {
             let others = simpler.iter().filter_map(|row| {
                 let mae = row.mae_by_step_tokens.get(step).copied().flatten()?;
@@ -210,13 +213,13 @@ pub(super) fn losses(rows: &[Row]) -> Vec<String> {
             if let (Some(own_mae), Some((row, mae))) = (own_mae, best)
                 && mae < *own_mae
             {
-                found.push(format!(
-                    "{} after {} tokens: {} has {mae:.1}, the trained way {own_mae:.1}",
-                    own.model,
-                    step_name(step),
-                    row.way
-                ));
+                let at = format!("{} ({mae:.1} against {own_mae:.1})", step_name(step));
+                lost.entry(&row.way).or_default().push(at);
             }
+        }
+        for (way, at) in lost {
+            let at = at.join(", ");
+            found.push(format!("{}, {way}: after {at} tokens", own.model));
         }
     }
     found
@@ -249,10 +252,7 @@ mod tests {
             row("a", [8.0, 6.0]),
             row("b", [7.0, 9.0]),
         ];
-        assert_eq!(
-            losses(&rows),
-            ["m after 0 tokens: b has 7.0, the trained way 9.0"]
-        );
+        assert_eq!(losses(&rows), ["m, b: after 0 (7.0 against 9.0) tokens"]);
         assert_eq!(losses(&rows[..1]), [""; 0]);
     }
 
