@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use assert_cmd::Command;
+use elis_predictor::learn::{States, prompt_number};
+use elis_predictor::probe::Probe;
 
 fn elis_predictor() -> Command {
     Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
@@ -149,6 +151,45 @@ fn training_that_was_killed_goes_on() {
     let files = fs::read_dir(&model).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert!(!names.into_iter().any(|name| name.contains("checkpoint")));
+}
+
+#[test]
+fn a_probe_is_trained_on_the_states_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("s.safetensors"), dir.path().join("probe"));
+    let states = States {
+        model: "m".to_owned(),
+        layer: 11,
+        dim: 2,
+        // The length itself, and its square.
+        hidden: (0..600u16)
+            .map(|i| f32::from(i % 500) / 500.0)
+            .flat_map(|length| [length, length * length])
+            .collect(),
+        remaining_tokens: (0..600).map(|i| i % 500).collect(),
+        prompts: (0..600).map(|i| prompt_number(&i.to_string())).collect(),
+    };
+    states.write(&data).unwrap();
+    let mut train = elis_predictor();
+    train.args(["train-probe", "--licence", "MIT", "--states"]);
+    train.arg(&data).arg("--out").arg(&out);
+    let (_, log, code) = said(&mut train);
+    assert_eq!(code, Some(0), "{log}");
+    let probe = Probe::load(&out).unwrap();
+    assert_eq!((probe.wanted().layer, probe.wanted().dim), (11, 2));
+    // The best constant misses by 125 tokens.
+    let mae = probe.card().validation_mae_tokens.unwrap();
+    assert!(mae < 80.0, "{log}");
+    let card = fs::read_to_string(out.join("MODEL_CARD.md")).unwrap();
+    assert!(
+        card.contains("MIT") && card.contains("s.safetensors"),
+        "{card}"
+    );
+
+    fs::write(&data, "no states").unwrap();
+    let (_, log, code) = said(&mut train);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("s.safetensors"), "{log}");
 }
 
 #[test]

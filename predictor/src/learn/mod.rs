@@ -11,6 +11,7 @@ mod net;
 mod probe;
 mod recipe;
 mod sampling;
+mod states;
 mod ways;
 
 pub use boosted::{BoostError, Words, boosted};
@@ -23,4 +24,5 @@ pub use judge::{Only, Row, judge, of_part, step_name};
 pub use probe::{ProbeRecipe, fit_probe};
 pub use recipe::{Heads, Recipe, checkpoint_path, lengths, train};
 pub use sampling::{STEP_TOKENS, Sample, Step, rows, samples};
+pub use states::{States, StatesError, prompt_number};
 pub use ways::{LEVELS, Way, constant, countdown, heads_way, mean_by, prompt_only};
