@@ -3,8 +3,8 @@
 //!
 //! `cargo xtask models` must have run; then `cargo bench -p elis-predictor --bench repredict`.
 //! Times are of the processor and not of the clock, on one thread, so that what else runs on the
-//! machine counts little. Heads are those of `--head ours` with weights that nobody trained, since
-//! what they cost does not depend on what they say.
+//! machine counts little. Heads are those of `--head ours` and `--head lexical` with weights that
+//! nobody trained, since what they cost does not depend on what they say.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,8 +46,8 @@ fn head(shape: &Shape) -> Head {
     Head::new(shape.clone(), vec![0.0; width], vec![1.0; width], layers).expect("a head")
 }
 
-/// A predictor as `train --head ours` makes them.
-fn predictor(encoder: &Path) -> Trained {
+/// A predictor as `train` makes them by that recipe.
+fn predictor(encoder: &Path, recipe: &Recipe) -> Trained {
     let lengths: Vec<f32> = (1..=2_000u16).map(f32::from).collect();
     let shape = |spec: &Spec| Shape {
         spec: spec.clone(),
@@ -55,7 +55,6 @@ fn predictor(encoder: &Path) -> Trained {
         models: 3,
         bins: Bins::of(&lengths, spec.bins),
     };
-    let recipe = Recipe::ours(0);
     let card = Card {
         schema: "elis-predictor/1".to_owned(),
         encoder: encoder.display().to_string(),
@@ -96,7 +95,7 @@ impl Fresh {
 
 /// A running job again, `windows` windows into its response.
 fn again(c: &mut Criterion, folder: &Path) {
-    let mut trained = predictor(folder);
+    let mut trained = predictor(folder, &Recipe::ours(0));
     let options = |max_tokens| Options {
         precision: Precision::Q8,
         max_tokens,
@@ -148,41 +147,42 @@ fn again(c: &mut Criterion, folder: &Path) {
 
 /// All that one scheduling window asks: the goal is 100 ms, a tenth of a core for a second.
 fn window(c: &mut Criterion, folder: &Path) {
-    let mut trained = predictor(folder);
     let mut fresh = Fresh { seed: 1 << 20 };
     let mut group = c.benchmark_group("window");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.warm_up_time(Duration::from_millis(200));
     group.measurement_time(Duration::from_secs(4));
-    group.bench_function("64-running-8-arriving", |b| {
-        b.iter_custom(|rounds| {
-            let mut spent = Duration::ZERO;
-            for _ in 0..rounds {
-                let mut jobs: Vec<(String, String)> = Vec::new();
-                for _ in 0..RUNNING {
-                    let prompt = fresh.text(PROMPT_TOKENS);
-                    jobs.push((prompt, fresh.text(3 * WINDOW_TOKENS)));
-                }
-                let before = (0..).zip(&jobs).map(|(job, (p, g))| ask(job, p, g, 3));
-                trained.ask(&before.collect::<Vec<_>>()).expect("answers");
-                for (_, generated) in &mut jobs {
-                    *generated += &fresh.text(WINDOW_TOKENS);
-                }
-                let arriving: Vec<String> =
-                    (0..ARRIVING).map(|_| fresh.text(PROMPT_TOKENS)).collect();
-                let running = (0..).zip(&jobs).map(|(job, (p, g))| ask(job, p, g, 4));
-                let arriving = (RUNNING..).zip(&arriving);
-                let arriving = arriving.map(|(job, prompt)| ask(job, prompt, "", 0));
-                let asks: Vec<Ask<'_>> = running.chain(arriving).collect();
-                let start = ThreadTime::now();
-                trained.ask(&asks).expect("answers");
-                spent += start.elapsed();
-                (0..RUNNING + ARRIVING).for_each(|job| trained.forget(job));
-            }
-            spent
+    for (name, recipe) in [("ours", Recipe::ours(0)), ("lexical", Recipe::lexical(0))] {
+        let mut trained = predictor(folder, &recipe);
+        group.bench_function(BenchmarkId::new("64-running-8-arriving", name), |b| {
+            b.iter_custom(|rounds| (0..rounds).map(|_| one(&mut trained, &mut fresh)).sum());
         });
-    });
+    }
     group.finish();
+}
+
+/// One scheduling window: what was asked in the windows before is known.
+fn one(trained: &mut Trained, fresh: &mut Fresh) -> Duration {
+    let mut jobs: Vec<(String, String)> = Vec::new();
+    for _ in 0..RUNNING {
+        let prompt = fresh.text(PROMPT_TOKENS);
+        jobs.push((prompt, fresh.text(3 * WINDOW_TOKENS)));
+    }
+    let before = (0..).zip(&jobs).map(|(job, (p, g))| ask(job, p, g, 3));
+    trained.ask(&before.collect::<Vec<_>>()).expect("answers");
+    for (_, generated) in &mut jobs {
+        *generated += &fresh.text(WINDOW_TOKENS);
+    }
+    let arriving: Vec<String> = (0..ARRIVING).map(|_| fresh.text(PROMPT_TOKENS)).collect();
+    let running = (0..).zip(&jobs).map(|(job, (p, g))| ask(job, p, g, 4));
+    let arriving = (RUNNING..).zip(&arriving);
+    let arriving = arriving.map(|(job, prompt)| ask(job, prompt, "", 0));
+    let asks: Vec<Ask<'_>> = running.chain(arriving).collect();
+    let start = ThreadTime::now();
+    trained.ask(&asks).expect("answers");
+    let spent = start.elapsed();
+    (0..RUNNING + ARRIVING).for_each(|job| trained.forget(job));
+    spent
 }
 
 fn all(c: &mut Criterion) {
