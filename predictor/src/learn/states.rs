@@ -45,7 +45,10 @@ pub enum StatesError {
         source: io::Error,
     },
     /// The file holds no states.
-    #[error("{}: {detail}; hidden states are a safetensors file that a worker wrote", path.display())]
+    #[error(
+        "{}: {detail}; hidden states are a safetensors file that a worker wrote",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
