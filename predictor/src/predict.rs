@@ -58,6 +58,28 @@ impl<'a> Request<'a> {
     }
 }
 
+/// A hidden state of the served model, which some predictors read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HiddenState<'a> {
+    /// The job.
+    pub job: u64,
+    /// Response tokens produced when it had this state; 0 is the end of the prompt.
+    pub generated_tokens: u32,
+    /// The state at the newest token, after the layer that was asked for.
+    pub values: &'a [f32],
+}
+
+/// Which hidden states a predictor reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HiddenWanted {
+    /// After which layer of the served model, from 0.
+    pub layer: u32,
+    /// Its width.
+    pub dim: usize,
+    /// How many tokens may pass between two of them; more only cost more.
+    pub every_tokens: u32,
+}
+
 /// Where a prediction came from; the numbers are what policies see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -131,6 +153,30 @@ pub trait LengthPredictor: Send {
         batch: &[Request<'_>],
         out: &mut Vec<Prediction>,
     ) -> Result<(), PredictError>;
+
+    /// The hidden states of the served model that it reads, if any. A driver that has none, or
+    /// another model, uses the predictor as it is.
+    fn hidden_wanted(&self) -> Option<HiddenWanted> {
+        None
+    }
+
+    /// Takes in hidden states, whenever the driver has them; what they say is in the answers from
+    /// then on. They come apart from the questions, since a worker has them at the end of a step
+    /// and the core asks when it likes.
+    ///
+    /// # Errors
+    ///
+    /// [`PredictError::Trained`] where they are not what [`Self::hidden_wanted`] says; none of the
+    /// batch is then taken in.
+    fn observe(&mut self, states: &[HiddenState<'_>]) -> Result<(), PredictError> {
+        let _ = states;
+        Ok(())
+    }
+
+    /// The job is over: what is kept of it can go.
+    fn forget(&mut self, job: u64) {
+        let _ = job;
+    }
 
     /// What predicting `batch_len` requests together costs in virtual time, in nanoseconds.
     fn latency_ns(&self, batch_len: usize) -> u64;

@@ -4,9 +4,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use assert_cmd::Command;
+use elis_predictor::learn::{States, prompt_number};
+use elis_predictor::probe::Probe;
 
 fn elis_predictor() -> Command {
     Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
@@ -58,6 +62,7 @@ fn what_was_trained_is_judged_held_out_and_asked() {
     let mut eval = elis_predictor();
     eval.args(["eval", "--predictor"]).arg(&model);
     eval.arg("--data").arg(&data).arg("--out").arg(&report);
+    eval.args(["--seeds", "2"]);
     let (table, log, code) = said(&mut eval);
     assert_eq!(code, Some(0), "{log}");
     assert!(table.contains("| trained |"), "{table}");
@@ -71,6 +76,12 @@ fn what_was_trained_is_judged_held_out_and_asked() {
         row.unwrap()["mae_tokens"].as_f64().unwrap()
     };
     assert!(mae("trained") < 0.7 * mae("mean of the step"), "{table}");
+    for way in ["one length, counted down", "words so far, trees"] {
+        assert!(table.contains(&format!("| {way} |")), "{table}");
+    }
+    assert!(table.contains("2 seeds of training"), "{table}");
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(page.contains("made: error by step"), "{page}");
 
     let unseen = dir.path().join("unseen.jsonl");
     let mut hold_out = elis_predictor();
@@ -95,6 +106,90 @@ fn what_was_trained_is_judged_held_out_and_asked() {
     assert_eq!(answers.lines().count(), 2, "{answers}");
     assert!(log.contains("line 2, column 1: not UTF-8"), "{log}");
     assert!(log.contains("line 3, column"), "{log}");
+}
+
+#[test]
+fn training_that_was_killed_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, model) = (dir.path().join("r.jsonl"), dir.path().join("model"));
+    responses(&data);
+    let args = ["train", "--head", "lexical", "--epochs", "60", "--data"];
+    let mut first = std::process::Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
+        .args(args)
+        .arg(&data)
+        .arg("--out")
+        .arg(&model)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(first.stderr.take().unwrap());
+    let mut lines = log.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("Later: epoch 1,")));
+    first.kill().unwrap();
+    assert_eq!(
+        first.wait().unwrap().code(),
+        None,
+        "it was over before it was killed"
+    );
+    assert!(!model.join("predictor.json").exists());
+
+    let mut again = elis_predictor();
+    again.args(args).arg(&data).arg("--out").arg(&model);
+    let (_, log, code) = said(&mut again);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        !log.contains("Arrival: epoch"),
+        "what was fitted is kept: {log}"
+    );
+    assert!(!log.contains("Later: epoch 1,"), "{log}");
+    assert!(log.contains("Later: epoch "), "{log}");
+    let card = fs::read_to_string(model.join("MODEL_CARD.md")).unwrap();
+    assert!(
+        card.contains("the head for later went on after epoch"),
+        "{card}"
+    );
+    let files = fs::read_dir(&model).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.contains("checkpoint")));
+}
+
+#[test]
+fn a_probe_is_trained_on_the_states_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("s.safetensors"), dir.path().join("probe"));
+    let states = States {
+        model: "m".to_owned(),
+        layer: 11,
+        dim: 2,
+        // The length itself, and its square.
+        hidden: (0..600u16)
+            .map(|i| f32::from(i % 500) / 500.0)
+            .flat_map(|length| [length, length * length])
+            .collect(),
+        remaining_tokens: (0..600).map(|i| i % 500).collect(),
+        prompts: (0..600).map(|i| prompt_number(&i.to_string())).collect(),
+    };
+    states.write(&data).unwrap();
+    let mut train = elis_predictor();
+    train.args(["train-probe", "--licence", "MIT", "--states"]);
+    train.arg(&data).arg("--out").arg(&out);
+    let (_, log, code) = said(&mut train);
+    assert_eq!(code, Some(0), "{log}");
+    let probe = Probe::load(&out).unwrap();
+    assert_eq!((probe.wanted().layer, probe.wanted().dim), (11, 2));
+    // The best constant misses by 125 tokens.
+    let mae = probe.card().validation_mae_tokens.unwrap();
+    assert!(mae < 80.0, "{log}");
+    let card = fs::read_to_string(out.join("MODEL_CARD.md")).unwrap();
+    assert!(
+        card.contains("MIT") && card.contains("s.safetensors"),
+        "{card}"
+    );
+
+    fs::write(&data, "no states").unwrap();
+    let (_, log, code) = said(&mut train);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("s.safetensors"), "{log}");
 }
 
 #[test]

@@ -59,17 +59,22 @@ impl Data {
 
     /// Each file's name and SHA-256.
     pub(crate) fn digests(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let digest = |path: &PathBuf| {
-            let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-            let hex = Sha256::digest(bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            Ok((name.to_string_lossy().into_owned(), hex))
-        };
-        self.data.iter().map(digest).collect()
+        digests(&self.data)
     }
+}
+
+/// Each file's name and SHA-256.
+pub(crate) fn digests(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
+    let digest = |path: &PathBuf| {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let hex = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Ok((name.to_string_lossy().into_owned(), hex))
+    };
+    paths.iter().map(digest).collect()
 }
 
 /// A bar of progress on standard error.

@@ -6,6 +6,7 @@ mod eval;
 mod hold_out;
 mod predict;
 mod train;
+mod train_probe;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ enum Command {
     Collect(collect::Collect),
     /// Train a predictor on responses of known length.
     Train(train::Train),
+    /// Train a probe on hidden states of the served model.
+    TrainProbe(train_probe::TrainProbe),
     /// Judge a predictor on prompts that it was not trained on, beside simpler ways.
     Eval(eval::Eval),
     /// Write the responses that `train` holds back, as a workload that it has not seen.
@@ -39,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Collect(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::TrainProbe(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::HoldOut(command) => command.run(),
         Command::Predict(command) => command.run(),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
+use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Step, Vectors, samples};
 use elis_predictor::trained::{Card, Figures, Provenance, Trained};
 
 use super::corpus::{Data, bar, vectors};
@@ -19,7 +19,8 @@ const EXAMPLES: &str = "Examples:
   elis-predictor train --head lexical --data responses.jsonl --out models/words-only
 
 The folder gets the heads, their description (predictor.json) and a model card. What was encoded
-is kept there too, so that a second run does not encode again.";
+is kept there too, so that a second run does not encode again. A run that was interrupted goes on
+after its last epoch if it is given the same options again.";
 
 /// Options of `train`.
 #[derive(Debug, Args)]
@@ -77,6 +78,7 @@ impl Train {
             &samples,
             &recipe,
             self.cap,
+            Some(&self.out),
             |step, epoch| {
                 bar.suspend(|| {
                     eprintln!(
@@ -90,6 +92,10 @@ impl Train {
         bar.finish_and_clear();
         let card = self.card(&corpus, &recipe, &heads)?;
         Trained::save(&self.out, &card, &heads.arrival.head, &heads.later.head)?;
+        for step in [Step::Arrival, Step::Later] {
+            let path = learn::checkpoint_path(&self.out, step);
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
         eprintln!(
             "{}: validation MAE {:.1} tokens at arrival, {:.1} later; judge it with\n  \
              elis-predictor eval --predictor {} --data …",
@@ -151,6 +157,7 @@ impl Train {
                 ),
                 seed: self.seed,
                 cap_tokens: self.cap,
+                resumed_after: [heads.arrival.resumed_after, heads.later.resumed_after],
             },
             figures: Figures {
                 arrival_mae_tokens: heads.arrival.best.validation_mae_tokens,

@@ -64,6 +64,28 @@ impl Bins {
         Some(bins)
     }
 
+    /// `count` bins of equal width from 0 to `last_tokens`, each with its middle as its mean: what
+    /// TRAIL (arXiv 2410.01035) has, and what a countdown by a token at a time needs. Longer ones
+    /// count for the last bin.
+    ///
+    /// `None` for fewer than two bins, or bins of no width.
+    pub fn equal(count: usize, last_tokens: f32) -> Option<Self> {
+        let width = last_tokens / count as f32;
+        let sound = count >= 2 && width.is_finite() && width > 0.0;
+        sound.then(|| Self {
+            edges_tokens: (0..=count).map(|i| i as f32 * width).collect(),
+            means_tokens: (0..count).map(|i| (i as f32 + 0.5) * width).collect(),
+        })
+    }
+
+    /// The width of the bins, if they all have the same.
+    pub fn width_tokens(&self) -> Option<f32> {
+        let mut widths = self.edges_tokens.windows(2).map(|pair| pair[1] - pair[0]);
+        let first = widths.next()?;
+        let same = |width: f32| (width - first).abs() <= 1e-3 * first;
+        (first > 0.0 && widths.all(same)).then_some(first)
+    }
+
     /// Whether edges and means are what [`Self::of`] makes; a file may say anything.
     pub(crate) fn is_sound(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
@@ -89,10 +111,22 @@ impl Bins {
     }
 
     /// Adds to `target` the weight of one length, spread over the bins beside its own as a Gaussian
-    /// of one bin: neighbours are nearly right, and a loss that knows it learns from fewer rows.
-    pub fn add_target(&self, length_tokens: f32, weight: f32, target: &mut [f32]) {
-        let own = self.index(length_tokens) as f32;
-        let spread = |bin: usize| (-0.5 * (bin as f32 - own).powi(2)).exp();
+    /// with a deviation of so many bins: neighbours are nearly right, and a loss that knows it
+    /// learns from fewer rows. At 0 all of it falls on its own bin.
+    pub fn add_target(
+        &self,
+        length_tokens: f32,
+        weight: f32,
+        spread_bins: f32,
+        target: &mut [f32],
+    ) {
+        let own = self.index(length_tokens);
+        if spread_bins <= 0.0 {
+            target[own] += weight;
+            return;
+        }
+        let own = own as f32;
+        let spread = |bin: usize| (-0.5 * ((bin as f32 - own) / spread_bins).powi(2)).exp();
         let total: f32 = (0..self.len()).map(spread).sum();
         for (bin, value) in target.iter_mut().enumerate() {
             *value += weight * spread(bin) / total;
@@ -115,7 +149,7 @@ impl Bins {
     }
 
     /// The length below which lies that much of the distribution, as if a bin were uniform.
-    fn quantile(&self, probabilities: &[f32], mass: f32) -> f32 {
+    pub fn quantile(&self, probabilities: &[f32], mass: f32) -> f32 {
         let mut below = 0.0;
         for (&p, edge) in probabilities.iter().zip(self.edges_tokens.windows(2)) {
             if below + p >= mass && p > 0.0 {
@@ -142,11 +176,29 @@ mod tests {
     fn a_certain_length_comes_back() {
         let bins = bins();
         let mut target = vec![0.0; bins.len()];
-        bins.add_target(430.0, 1.0, &mut target);
+        bins.add_target(430.0, 1.0, 1.0, &mut target);
         assert!((target.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         let summary = bins.summarise(&target);
         assert!((summary.median_tokens - 430.0).abs() < 25.0, "{summary:?}");
         assert!((summary.mean_tokens - 430.0).abs() < 25.0, "{summary:?}");
+    }
+
+    #[test]
+    fn bins_of_equal_width_have_their_middles() {
+        let bins = Bins::equal(10, 512.0).unwrap();
+        assert_eq!((bins.len(), bins.width_tokens()), (10, Some(51.2)));
+        assert_eq!(
+            (bins.index(0.0), bins.index(51.3), bins.index(9e3)),
+            (0, 1, 9)
+        );
+        let mut target = vec![0.0; 10];
+        bins.add_target(60.0, 1.0, 0.0, &mut target);
+        assert_eq!(target[1], 1.0);
+        assert!((bins.summarise(&target).mean_tokens - 76.8).abs() < 1e-3);
+        assert_eq!(Bins::equal(1, 512.0), None);
+        assert_eq!(Bins::equal(10, 0.0), None);
+        let lengths: Vec<f32> = (0..100u16).map(|i| f32::from(i * i)).collect();
+        assert_eq!(Bins::of(&lengths, 10).unwrap().width_tokens(), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Input {
     ResponseLexical,
     /// Which model answers, one of those that were trained on.
     ServedModel,
+    /// The served model's own hidden state at the newest token; as long as an embedding.
+    HiddenState,
 }
 
 /// Everything that is known about a request when its length is predicted.
@@ -40,13 +42,18 @@ pub struct Evidence<'a> {
     pub window_embedding: &'a [f32],
     /// Which of the models that were trained on answers.
     pub served_model: Option<usize>,
+    /// The served model's hidden state; empty where nobody hands it over.
+    pub hidden_state: &'a [f32],
 }
 
 impl Input {
     /// How many numbers it is.
     pub fn width(self, embedding: usize, models: usize) -> usize {
         match self {
-            Self::PromptEmbedding | Self::TextEmbedding | Self::WindowEmbedding => embedding,
+            Self::PromptEmbedding
+            | Self::TextEmbedding
+            | Self::WindowEmbedding
+            | Self::HiddenState => embedding,
             Self::PromptLexical => PROMPT_NAMES.len(),
             Self::ResponseLexical => RESPONSE_NAMES.len(),
             Self::ServedModel => models,
@@ -67,6 +74,7 @@ impl Input {
         match self {
             Self::PromptEmbedding => row.extend_from_slice(evidence.prompt_embedding),
             Self::WindowEmbedding => row.extend_from_slice(evidence.window_embedding),
+            Self::HiddenState => row.extend_from_slice(evidence.hidden_state),
             Self::TextEmbedding => {
                 let parts = (evidence.windows + 1) as f32;
                 let windows = evidence

@@ -140,8 +140,22 @@ impl Head {
         &self.shape
     }
 
+    /// Its layers, the first first.
+    #[cfg(feature = "learn")]
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
     /// Predicts for rows that [`Shape::write_row`] wrote; they are standardised in place.
     pub fn predict(&mut self, rows: &mut [f32]) -> Vec<Summary> {
+        let outputs = self.outputs(rows);
+        let rows = outputs.chunks_exact(self.shape.outputs());
+        rows.map(|row| self.shape.summarise(row)).collect()
+    }
+
+    /// What it says of each row, [`Shape::outputs`] numbers: the probabilities of the bins, or
+    /// `ln(1 + tokens)` where there are none. The rows are standardised in place.
+    pub fn outputs(&mut self, rows: &mut [f32]) -> Vec<f32> {
         standardise(rows, &self.mean, &self.scale);
         let count = rows.len() / self.shape.width().max(1);
         let mut values = rows.to_vec();
@@ -153,31 +167,40 @@ impl Head {
             layer.forward(&values, &mut out, &mut self.scratch);
             values = out;
         }
+        if self.shape.bins.is_some() {
+            values
+                .chunks_exact_mut(self.shape.outputs())
+                .for_each(softmax);
+        }
         values
-            .chunks_exact_mut(self.shape.outputs())
-            .map(|outputs| self.shape.summarise(outputs))
-            .collect()
     }
 }
 
+/// Logits to probabilities.
+fn softmax(logits: &mut [f32]) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut total = 0.0;
+    for logit in logits.iter_mut() {
+        *logit = libm::expf(*logit - largest);
+        total += *logit;
+    }
+    logits.iter_mut().for_each(|value| *value /= total);
+}
+
 impl Shape {
-    /// What the outputs of the last layer say.
-    fn summarise(&self, outputs: &mut [f32]) -> Summary {
-        let Some(bins) = &self.bins else {
-            let tokens = (libm::expf(outputs[0].min(12.0)) - 1.0).max(0.0);
-            return Summary {
-                median_tokens: tokens,
-                mean_tokens: tokens,
-                sigma_tokens: f32::NAN,
-                p10_tokens: f32::NAN,
-                p90_tokens: f32::NAN,
-            };
-        };
-        let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        outputs
-            .iter_mut()
-            .for_each(|logit| *logit = libm::expf(*logit - largest));
-        bins.summarise(outputs)
+    /// What [`Head::outputs`] says of one row, in tokens.
+    pub fn summarise(&self, outputs: &[f32]) -> Summary {
+        if let Some(bins) = &self.bins {
+            return bins.summarise(outputs);
+        }
+        let tokens = (libm::expf(outputs[0].min(12.0)) - 1.0).max(0.0);
+        Summary {
+            median_tokens: tokens,
+            mean_tokens: tokens,
+            sigma_tokens: f32::NAN,
+            p10_tokens: f32::NAN,
+            p90_tokens: f32::NAN,
+        }
     }
 }
 

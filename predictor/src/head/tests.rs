@@ -48,6 +48,7 @@ fn row(shape: &Shape) -> Vec<f32> {
         windows: 0,
         window_embedding: &[],
         served_model: Some(1),
+        hidden_state: &[],
     };
     let mut rows = Vec::new();
     shape.write_row(&evidence, &mut rows);

@@ -96,11 +96,16 @@ impl Split {
             hash.update(step.to_le_bytes());
         }
         let [a, b, ..] = *hash.finalize().as_array::<32>().unwrap_or(&[0; 32]);
-        match u16::from_le_bytes([a, b]) % 100 {
-            0..60 => Part::Train,
-            60..80 => Part::Validation,
-            _ => Part::Test,
-        }
+        part_of(u16::from_le_bytes([a, b]))
+    }
+}
+
+/// The part of what hashes to these two bytes.
+pub(super) fn part_of(hash: u16) -> Part {
+    match hash % 100 {
+        0..60 => Part::Train,
+        60..80 => Part::Validation,
+        _ => Part::Test,
     }
 }
 

@@ -1,11 +1,22 @@
 //! Fits a head to rows with candle's AdamW, seeded: the same rows and seed give the same head.
+//!
+//! With a checkpoint, a fit that was interrupted goes on after its last whole epoch. Weights, best
+//! weights, the order of rows and the random numbers go on as they were. The optimiser's moments
+//! do not: candle-nn 0.11 neither shows nor takes them. They begin anew, and the learning rate
+//! rises to its place over 100 steps again, so the head is not, bit by bit, the one that an
+//! uninterrupted fit comes to. [`Fit::resumed_after`] says where that happened.
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW, ops};
-use rand::{RngExt as _, SeedableRng, seq::SliceRandom};
+use std::path::Path;
+
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::head::{Head, HeadError, Layer, Shape, standardise};
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::net::Net;
+use crate::head::{Head, HeadError, Shape, standardise};
 
 /// Rows with what they should come to.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +45,8 @@ pub struct FitOptions {
     pub drop_inputs: f32,
     /// Share of hidden units that a step does not see.
     pub drop_hidden: f32,
+    /// How far a length counts for the bins beside its own: [`crate::head::Bins::add_target`].
+    pub spread_bins: f32,
     /// Seed of the first weights, the order of the rows and what is dropped.
     pub seed: u64,
 }
@@ -48,13 +61,14 @@ impl Default for FitOptions {
             weight_decay: 0.05,
             drop_inputs: 0.05,
             drop_hidden: 0.2,
+            spread_bins: 1.0,
             seed: 0,
         }
     }
 }
 
 /// How an epoch went.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 1.
     pub epoch: usize,
@@ -73,6 +87,8 @@ pub struct Fit {
     pub epochs: Vec<Epoch>,
     /// The best of them.
     pub best: Epoch,
+    /// The epoch after which it went on from a checkpoint, if it did.
+    pub resumed_after: Option<usize>,
 }
 
 /// Why no head could be fitted.
@@ -84,17 +100,16 @@ pub enum FitError {
     /// The fitted numbers are no head: the learning rate was too high, most likely.
     #[error("the fit came to nothing: {0}; try a lower learning rate")]
     Head(#[from] HeadError),
+    /// What was kept of an interrupted fit cannot be read, or nothing can be kept.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// Candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
 
-/// Trainable layers.
-struct Net {
-    layers: Vec<(Var, Var)>,
-}
-
-/// Fits a head of a shape; `each` hears of every epoch.
+/// Fits a head of a shape; `each` hears of every epoch. Where there is a checkpoint of the same
+/// rows, shape and options, the fit goes on from there; after each epoch it is written.
 ///
 /// # Errors
 ///
@@ -104,81 +119,216 @@ pub fn fit(
     train: Rows,
     validation: &Rows,
     options: &FitOptions,
+    checkpoint: Option<&Path>,
     mut each: impl FnMut(&Epoch),
 ) -> Result<Fit, FitError> {
-    let width = shape.width();
-    let count = train.lengths_tokens.len();
-    if count < 2 || validation.lengths_tokens.is_empty() {
-        return Err(FitError::TooLittle(
-            "there are no rows to train or to validate on",
-        ));
-    }
-    let Rows {
-        mut inputs,
-        lengths_tokens,
-    } = train;
-    let (mean, scale) = moments(&inputs, width);
-    standardise(&mut inputs, &mean, &scale);
-    let outputs = shape.outputs();
-    let targets: Vec<f32> = lengths_tokens
-        .iter()
-        .flat_map(|lengths| target(shape, lengths))
-        .collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let net = Net::new(shape, &start(shape, &targets), &mut rng)?;
-    let mut optimiser = AdamW::new(
-        net.vars(),
-        ParamsAdamW {
-            weight_decay: options.weight_decay,
-            ..ParamsAdamW::default()
-        },
-    )?;
-    let steps = options.epochs * count.div_ceil(options.batch);
-    let mut order: Vec<usize> = (0..count).collect();
-    let (mut epochs, mut best): (Vec<Epoch>, Option<(Epoch, Head)>) = (Vec::new(), None);
-    let mut step = 0;
-    for epoch in 1..=options.epochs {
-        order.shuffle(&mut rng);
-        let mut loss = 0.0;
-        for batch in order.chunks(options.batch) {
-            optimiser.set_learning_rate(rate(options.learning_rate, step, steps));
-            step += 1;
-            let x = gather(&inputs, width, batch);
-            let y = gather(&targets, outputs, batch);
-            loss += net.step(&mut optimiser, shape, x, y, options, &mut rng)? * batch.len() as f32;
+    let task = Task::new(shape, train, validation, options)?;
+    let digest = task.digest();
+    let kept = match checkpoint {
+        Some(path) => Checkpoint::read(path, &digest, shape)?,
+        None => None,
+    };
+    let mut run = match kept {
+        Some(kept) => Run::resumed(&task, kept)?,
+        None => Run::begun(&task)?,
+    };
+    while !run.is_over(options) {
+        let report = run.epoch(&task)?;
+        if let Some(path) = checkpoint {
+            run.kept()?.write(path, &digest)?;
         }
-        let mut head = net.head(shape, &mean, &scale)?;
-        let report = Epoch {
-            epoch,
-            loss: loss / count as f32,
-            validation_mae_tokens: mae(&mut head, validation),
-        };
-        epochs.push(report);
         each(&report);
-        let better = best
-            .as_ref()
-            .is_none_or(|(best, _)| report.validation_mae_tokens < best.validation_mae_tokens);
-        if better {
-            best = Some((report, head));
-        }
-        let since = best.as_ref().map_or(0, |(best, _)| epoch - best.epoch);
-        if since >= options.patience {
-            break;
-        }
     }
-    let (best, head) = best.ok_or(FitError::TooLittle("not one epoch was asked for"))?;
-    Ok(Fit { head, epochs, best })
+    let best = run
+        .best
+        .ok_or(FitError::TooLittle("not one epoch was asked for"))?;
+    Ok(Fit {
+        best: best.0,
+        head: best.1,
+        epochs: run.epochs,
+        resumed_after: run.resumed_after,
+    })
+}
+
+/// What is to be fitted.
+struct Task<'a> {
+    shape: &'a Shape,
+    options: &'a FitOptions,
+    validation: &'a Rows,
+    inputs: Vec<f32>,
+    targets: Vec<f32>,
+    mean: Vec<f32>,
+    scale: Vec<f32>,
+    count: usize,
+}
+
+impl<'a> Task<'a> {
+    fn new(
+        shape: &'a Shape,
+        train: Rows,
+        validation: &'a Rows,
+        options: &'a FitOptions,
+    ) -> Result<Self, FitError> {
+        let count = train.lengths_tokens.len();
+        if count < 2 || validation.lengths_tokens.is_empty() {
+            return Err(FitError::TooLittle(
+                "there are no rows to train or to validate on",
+            ));
+        }
+        let mut inputs = train.inputs;
+        let (mean, scale) = moments(&inputs, shape.width());
+        standardise(&mut inputs, &mean, &scale);
+        let lengths = train.lengths_tokens.iter();
+        let targets = lengths.flat_map(|lengths| target(shape, lengths, options.spread_bins));
+        Ok(Self {
+            targets: targets.collect(),
+            shape,
+            options,
+            validation,
+            inputs,
+            mean,
+            scale,
+            count,
+        })
+    }
+
+    /// Names everything that the head depends on.
+    fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?} {:?}", self.shape, self.options));
+        let lengths = self.validation.lengths_tokens.iter().flatten();
+        let parts = [&self.inputs, &self.targets, &self.validation.inputs];
+        for value in parts.into_iter().flatten().chain(lengths) {
+            hash.update(value.to_le_bytes());
+        }
+        let bytes = hash.finalize();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn head(&self, net: &Net) -> Result<Head, FitError> {
+        let layers = net.layers()?;
+        let (mean, scale) = (self.mean.clone(), self.scale.clone());
+        Ok(Head::new(self.shape.clone(), mean, scale, layers)?)
+    }
+}
+
+/// A fit under way.
+struct Run {
+    net: Net,
+    optimiser: AdamW,
+    /// Steps since the optimiser knew nothing.
+    optimiser_steps: usize,
+    rng: ChaCha8Rng,
+    order: Vec<usize>,
+    epochs: Vec<Epoch>,
+    best: Option<(Epoch, Head)>,
+    resumed_after: Option<usize>,
+}
+
+impl Run {
+    fn begun(task: &Task<'_>) -> Result<Self, FitError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(task.options.seed);
+        let net = Net::new(task.shape, &start(task.shape, &task.targets), &mut rng)?;
+        Ok(Self {
+            optimiser: optimiser(&net, task.options)?,
+            optimiser_steps: 0,
+            net,
+            rng,
+            order: (0..task.count).collect(),
+            epochs: Vec::new(),
+            best: None,
+            resumed_after: None,
+        })
+    }
+
+    fn resumed(task: &Task<'_>, kept: Checkpoint) -> Result<Self, FitError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(task.options.seed);
+        rng.set_word_pos(kept.word_pos);
+        let net = Net::of_layers(&kept.layers)?;
+        let best = kept.epochs.iter().copied().reduce(|best, epoch| {
+            let better = epoch.validation_mae_tokens < best.validation_mae_tokens;
+            if better { epoch } else { best }
+        });
+        let head = task.head(&Net::of_layers(&kept.best_layers)?)?;
+        Ok(Self {
+            optimiser: optimiser(&net, task.options)?,
+            optimiser_steps: 0,
+            net,
+            rng,
+            order: kept.order.iter().map(|&row| row as usize).collect(),
+            resumed_after: Some(kept.epochs.len()),
+            epochs: kept.epochs,
+            best: best.map(|best| (best, head)),
+        })
+    }
+
+    fn kept(&self) -> Result<Checkpoint, FitError> {
+        let best = self.best.as_ref().map(|(_, head)| head.layers().to_vec());
+        Ok(Checkpoint {
+            epochs: self.epochs.clone(),
+            word_pos: self.rng.get_word_pos(),
+            order: self.order.iter().map(|&row| row as u32).collect(),
+            layers: self.net.layers()?,
+            best_layers: best.unwrap_or_default(),
+        })
+    }
+
+    fn is_over(&self, options: &FitOptions) -> bool {
+        let best = self.best.as_ref().map_or(0, |(best, _)| best.epoch);
+        let done = self.epochs.len();
+        done >= options.epochs || (done > 0 && done - best >= options.patience)
+    }
+
+    fn epoch(&mut self, task: &Task<'_>) -> Result<Epoch, FitError> {
+        let options = task.options;
+        let per_epoch = task.count.div_ceil(options.batch);
+        let first = self.epochs.len() * per_epoch;
+        self.order.shuffle(&mut self.rng);
+        let mut loss = 0.0;
+        for (step, batch) in (first..).zip(self.order.chunks(options.batch)) {
+            let at = (step, options.epochs * per_epoch, self.optimiser_steps);
+            self.optimiser
+                .set_learning_rate(rate(options.learning_rate, at));
+            self.optimiser_steps += 1;
+            let x = gather(&task.inputs, task.shape.width(), batch);
+            let y = gather(&task.targets, task.shape.outputs(), batch);
+            let (net, rng) = (&self.net, &mut self.rng);
+            let of_batch = net.step(&mut self.optimiser, task.shape, x, y, options, rng)?;
+            loss += of_batch * batch.len() as f32;
+        }
+        let mut head = task.head(&self.net)?;
+        let report = Epoch {
+            epoch: self.epochs.len() + 1,
+            loss: loss / task.count as f32,
+            validation_mae_tokens: mae(&mut head, task.validation),
+        };
+        self.epochs.push(report);
+        let better =
+            |(best, _): &(Epoch, Head)| report.validation_mae_tokens < best.validation_mae_tokens;
+        if self.best.as_ref().is_none_or(better) {
+            self.best = Some((report, head));
+        }
+        Ok(report)
+    }
+}
+
+fn optimiser(net: &Net, options: &FitOptions) -> Result<AdamW, FitError> {
+    let params = ParamsAdamW {
+        weight_decay: options.weight_decay,
+        ..ParamsAdamW::default()
+    };
+    Ok(AdamW::new(net.vars(), params)?)
 }
 
 /// What one row should come to: a distribution, or the mean logarithm.
-fn target(shape: &Shape, lengths: &[f32]) -> Vec<f32> {
+fn target(shape: &Shape, lengths: &[f32], spread_bins: f32) -> Vec<f32> {
     let weight = 1.0 / lengths.len().max(1) as f32;
     match &shape.bins {
         Some(bins) => {
             let mut target = vec![0.0; bins.len()];
-            lengths
-                .iter()
-                .for_each(|&length| bins.add_target(length, weight, &mut target));
+            for &length in lengths {
+                bins.add_target(length, weight, spread_bins, &mut target);
+            }
             target
         }
         None => vec![
@@ -207,9 +357,10 @@ fn start(shape: &Shape, targets: &[f32]) -> Vec<f32> {
     mean
 }
 
-/// A short rise, then half a cosine.
-fn rate(highest: f64, step: usize, steps: usize) -> f64 {
-    let rise = ((step + 1) as f64 / 100.0).min(1.0);
+/// Half a cosine over all steps; the first steps of an optimiser are small, since its moments are
+/// those of a few rows.
+fn rate(highest: f64, (step, steps, optimiser_steps): (usize, usize, usize)) -> f64 {
+    let rise = ((optimiser_steps + 1) as f64 / 100.0).min(1.0);
     let fall = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps.max(1) as f64).cos());
     highest * rise * fall + 1e-6
 }
@@ -257,118 +408,10 @@ fn mae(head: &mut Head, rows: &Rows) -> f32 {
     (sum / f64::from(count.max(1))) as f32
 }
 
-impl Net {
-    /// He's initialisation; the last layer smaller, so that it begins near `start`.
-    fn new(shape: &Shape, start: &[f32], rng: &mut ChaCha8Rng) -> Result<Self, FitError> {
-        let sizes = shape.layers();
-        let last = sizes.len() - 1;
-        let layer = |(i, (outputs, inputs)): (usize, (usize, usize))| {
-            let size = (2.0 / inputs as f32).sqrt() * if i == last { 0.1 } else { 1.0 };
-            // Uniform numbers with the deviation that normal ones would have.
-            let bound = size * 3.0f32.sqrt();
-            let weights: Vec<f32> = (0..outputs * inputs)
-                .map(|_| rng.random_range(-bound..=bound))
-                .collect();
-            let weights = Tensor::from_vec(weights, (outputs, inputs), &Device::Cpu)?;
-            let bias = if i == last {
-                Tensor::from_slice(start, outputs, &Device::Cpu)?
-            } else {
-                Tensor::zeros(outputs, DType::F32, &Device::Cpu)?
-            };
-            Ok((Var::from_tensor(&weights)?, Var::from_tensor(&bias)?))
-        };
-        let layers = sizes.into_iter().enumerate().map(layer);
-        Ok(Self {
-            layers: layers.collect::<Result<_, FitError>>()?,
-        })
-    }
-
-    fn vars(&self) -> Vec<Var> {
-        let pairs = self.layers.iter();
-        pairs.flat_map(|(w, b)| [w.clone(), b.clone()]).collect()
-    }
-
-    /// One step of the optimiser; the loss before it.
-    fn step(
-        &self,
-        optimiser: &mut AdamW,
-        shape: &Shape,
-        mut x: Vec<f32>,
-        y: Vec<f32>,
-        options: &FitOptions,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<f32, FitError> {
-        let (width, outputs) = (shape.width(), shape.outputs());
-        let count = x.len() / width;
-        let keep = keep(x.len(), options.drop_inputs, rng);
-        x.iter_mut().zip(&keep).for_each(|(x, keep)| *x *= keep);
-        let mut h = Tensor::from_vec(x, (count, width), &Device::Cpu)?;
-        for (i, (w, b)) in self.layers.iter().enumerate() {
-            if i > 0 {
-                let size = h.dims2()?;
-                let keep = keep_tensor(size, options.drop_hidden, rng)?;
-                h = h.relu()?.mul(&keep)?;
-            }
-            h = h.matmul(&w.t()?)?.broadcast_add(b)?;
-        }
-        let y = Tensor::from_vec(y, (count, outputs), &Device::Cpu)?;
-        let loss = if shape.bins.is_some() {
-            let log = ops::log_softmax(&h, 1)?;
-            (y.mul(&log)?.sum_all()?.neg()? / count as f64)?
-        } else {
-            candle_nn::loss::huber(&h, &y, 1.0)?
-        };
-        optimiser.backward_step(&loss)?;
-        Ok(loss.to_scalar()?)
-    }
-
-    fn head(&self, shape: &Shape, mean: &[f32], scale: &[f32]) -> Result<Head, FitError> {
-        let layer = |(w, b): &(Var, Var)| {
-            let (outputs, inputs) = w.dims2()?;
-            Ok(Layer {
-                outputs,
-                inputs,
-                weights: w.flatten_all()?.to_vec1()?,
-                bias: b.to_vec1()?,
-            })
-        };
-        let layers = self
-            .layers
-            .iter()
-            .map(layer)
-            .collect::<Result<_, FitError>>()?;
-        Ok(Head::new(
-            shape.clone(),
-            mean.to_vec(),
-            scale.to_vec(),
-            layers,
-        )?)
-    }
-}
-
-/// Factors that drop a share of values and make up for it.
-fn keep(count: usize, share: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let kept = 1.0 / (1.0 - share);
-    let mut draw = || {
-        if rng.random::<f32>() < share {
-            0.0
-        } else {
-            kept
-        }
-    };
-    (0..count).map(|_| draw()).collect()
-}
-
-fn keep_tensor(
-    size: (usize, usize),
-    share: f32,
-    rng: &mut ChaCha8Rng,
-) -> candle_core::Result<Tensor> {
-    Tensor::from_vec(keep(size.0 * size.1, share, rng), size, &Device::Cpu)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
     use crate::head::{Bins, Input, Spec};
 
@@ -395,8 +438,8 @@ mod tests {
         }
     }
 
-    fn run(bins: usize, seed: u64) -> Fit {
-        let options = FitOptions {
+    fn options(seed: u64) -> FitOptions {
+        FitOptions {
             epochs: 60,
             patience: 60,
             batch: 50,
@@ -404,8 +447,12 @@ mod tests {
             drop_inputs: 0.0,
             drop_hidden: 0.0,
             ..FitOptions::default()
-        };
-        fit(&shape(bins), rows(500), &rows(100), &options, |_| ()).unwrap()
+        }
+    }
+
+    fn run(bins: usize, seed: u64) -> Fit {
+        let options = options(seed);
+        fit(&shape(bins), rows(500), &rows(100), &options, None, |_| ()).unwrap()
     }
 
     #[test]
@@ -431,6 +478,7 @@ mod tests {
             Rows::default(),
             &rows(5),
             &FitOptions::default(),
+            None,
             |_| (),
         );
         assert!(
@@ -439,5 +487,73 @@ mod tests {
                 .to_string()
                 .contains("give more responses")
         );
+    }
+
+    /// Fits until an epoch is over, then dies as a killed process does: in the middle.
+    fn killed_after(epoch: usize, path: &Path, options: &FitOptions) {
+        let each = |report: &Epoch| assert!(report.epoch < epoch, "killed");
+        let fit = || fit(&shape(20), rows(500), &rows(100), options, Some(path), each);
+        catch_unwind(AssertUnwindSafe(fit)).unwrap_err();
+    }
+
+    #[test]
+    fn an_interrupted_fit_goes_on_after_its_last_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fit.checkpoint");
+        let options = options(7);
+        killed_after(20, &path, &options);
+        let mut seen = Vec::new();
+        let again = |each: &mut dyn FnMut(&Epoch)| {
+            let each = |epoch: &Epoch| each(epoch);
+            fit(
+                &shape(20),
+                rows(500),
+                &rows(100),
+                &options,
+                Some(&path),
+                each,
+            )
+            .unwrap()
+        };
+        let resumed = again(&mut |epoch| seen.push(epoch.epoch));
+        assert_eq!(seen, (21..=60).collect::<Vec<_>>());
+        assert_eq!(resumed.resumed_after, Some(20));
+        // What was done before the interruption is what an uninterrupted fit does.
+        let whole = run(20, 7);
+        assert_eq!(resumed.epochs[..20], whole.epochs[..20]);
+        assert!(
+            resumed.best.validation_mae_tokens < 25.0,
+            "{:?}",
+            resumed.best
+        );
+
+        // A fit that is over is not begun again, and comes to the same head.
+        let mut over = again(&mut |_| panic!("an epoch too many"));
+        let mut head = resumed.head;
+        let said = |head: &mut Head| head.predict(&mut rows(100).inputs);
+        assert_eq!(said(&mut over.head), said(&mut head));
+        assert_eq!(over.epochs, resumed.epochs);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_fit_is_left_alone_and_a_damaged_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fit.checkpoint");
+        killed_after(3, &path, &options(1));
+        let fit = |options: &FitOptions| {
+            fit(
+                &shape(20),
+                rows(500),
+                &rows(100),
+                options,
+                Some(&path),
+                |_| (),
+            )
+        };
+        let other = fit(&options(2)).unwrap();
+        assert_eq!((other.resumed_after, other.epochs.len()), (None, 60));
+        std::fs::write(&path, b"half of it").unwrap();
+        let said = fit(&options(2)).unwrap_err().to_string();
+        assert!(said.contains("fit.checkpoint"), "{said}");
     }
 }

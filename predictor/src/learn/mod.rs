@@ -1,15 +1,28 @@
 //! Learning to predict: responses become samples, samples become rows, and rows a head.
 
+mod boosted;
+mod calibration;
+mod checkpoint;
 mod corpus;
 mod embed;
 mod fit;
 mod judge;
+mod net;
+mod probe;
 mod recipe;
 mod sampling;
+mod states;
+mod ways;
 
+pub use boosted::{BoostError, Words, boosted};
+pub use calibration::{Calibration, Decile, QuantileShare, StepError, calibrate};
+pub use checkpoint::CheckpointError;
 pub use corpus::{Corpus, Part, Split};
 pub use embed::{EmbedError, Vectors, embed};
 pub use fit::{Epoch, Fit, FitError, FitOptions, Rows, fit};
-pub use judge::{Row, Way, countdown, heads_way, judge, mean_by, of_part, prompt_only, step_name};
-pub use recipe::{Heads, Recipe, lengths, train};
+pub use judge::{Only, Row, judge, of_part, step_name};
+pub use probe::{ProbeRecipe, fit_probe};
+pub use recipe::{Heads, Recipe, checkpoint_path, lengths, train};
 pub use sampling::{STEP_TOKENS, Sample, Step, rows, samples};
+pub use states::{States, StatesError, prompt_number};
+pub use ways::{LEVELS, Way, constant, countdown, heads_way, mean_by, prompt_only};

@@ -1,5 +1,7 @@
 //! The two heads of a predictor, from samples to figures, for one choice of inputs and sizes.
 
+use std::path::{Path, PathBuf};
+
 use super::corpus::{Corpus, Part};
 use super::embed::Vectors;
 use super::fit::{Epoch, Fit, FitError, FitOptions, Rows, fit};
@@ -151,7 +153,16 @@ pub fn lengths(corpus: &Corpus, sample: &Sample, cap_tokens: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Fits both heads to the training part of the samples; `each` hears of every epoch.
+/// Where the fit of a head is kept while it goes on.
+pub fn checkpoint_path(folder: &Path, step: Step) -> PathBuf {
+    folder.join(match step {
+        Step::Arrival => "arrival.checkpoint",
+        Step::Later => "later.checkpoint",
+    })
+}
+
+/// Fits both heads to the training part of the samples; `each` hears of every epoch. With a folder
+/// for checkpoints, what was interrupted there goes on, and what was fitted is not fitted again.
 ///
 /// # Errors
 ///
@@ -162,6 +173,7 @@ pub fn train(
     samples: &[Sample],
     recipe: &Recipe,
     cap_tokens: u32,
+    checkpoints: Option<&Path>,
     mut each: impl FnMut(Step, &Epoch),
 ) -> Result<Heads, FitError> {
     let mut one = |step: Step, spec: &Spec, options: &FitOptions| {
@@ -197,9 +209,10 @@ pub fn train(
                 .collect(),
         };
         let count = train.len() as u64;
-        let fitted = fit(&shape, made(&train), &made(&validation), options, |epoch| {
-            each(step, epoch);
-        })?;
+        let (train, validation) = (made(&train), made(&validation));
+        let path = checkpoints.map(|folder| checkpoint_path(folder, step));
+        let each = |epoch: &Epoch| each(step, epoch);
+        let fitted = fit(&shape, train, &validation, options, path.as_deref(), each)?;
         Ok((fitted, count))
     };
     let (arrival, arrival_rows) = one(Step::Arrival, &recipe.arrival, &recipe.arrival_fit)?;

@@ -99,6 +99,7 @@ pub fn rows(
             windows: vectors.windows(sample.response).min(windows),
             window_embedding: vectors.window(sample.response, windows),
             served_model: served(sample.response),
+            hidden_state: &[],
         };
         shape.write_row(&evidence, &mut rows);
         last = Some((sample.response, prompt));

@@ -26,7 +26,7 @@ pub use options::{Options, ServiceError};
 pub use question::{Answer, BatchModel, Ending, ModelError, Question, ShedCause};
 pub use stats::{Quantiles, Stats};
 
-use shared::Shared;
+use shared::{Observed, Shared};
 use worker::Worker;
 
 /// Tells the time, in nanoseconds since any moment; it must not go back.
@@ -106,6 +106,17 @@ impl Service {
     /// Submits a question. Returns at once, whatever the model does.
     pub fn submit(&self, question: Question) -> Submitted {
         self.shared.submit(question, Some(&self.thread))
+    }
+
+    /// Hands over a hidden state of the served model, for a model that reads them. Returns at once;
+    /// the model sees it before it answers the next question. If more than `queue_len` wait, the
+    /// oldest falls out, and what is believed of its job is a little older.
+    pub fn observe(&self, job: u64, generated_tokens: u32, values: Arc<[f32]>) {
+        self.shared.observe(Observed {
+            job,
+            generated_tokens,
+            values,
+        });
     }
 
     /// Drops what waits of a job and lets the model forget it: the job was cancelled or is

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::predict::Prediction;
+use crate::predict::{HiddenState, Prediction};
 
 /// What is asked about one job at one moment of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,23 @@ pub trait BatchModel: Send {
     ///
     /// Whatever kept the model from answering; the whole batch counts as failed then.
     fn predict(&mut self, batch: &[Question]) -> Result<Vec<Prediction>, ModelError>;
+
+    /// Takes in hidden states of the served model, before the batch that may ask for them. One that
+    /// cannot be read is an error, which is counted and told; the next batch goes all the same.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with them.
+    fn observe(&mut self, states: &[HiddenState<'_>]) -> Result<(), ModelError> {
+        let _ = states;
+        Ok(())
+    }
+
+    /// Whether an answer depends on nothing but its question. Answers of a model that also reads
+    /// hidden states are not remembered.
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 
     /// The job is over: what was kept of it can go.
     fn forget(&mut self, job: u64) {

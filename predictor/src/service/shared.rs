@@ -10,10 +10,27 @@ use super::question::{Answer, Ending, Question, ShedCause};
 use super::queue::Waiting;
 use super::stats::{Counts, Record};
 use super::{Clock, Submitted};
-use crate::predict::Prediction;
+use crate::predict::{HiddenState, Prediction};
 
 /// Called when answers have been put where they can be fetched.
 pub(super) type Notify = Box<dyn Fn() + Send + Sync>;
+
+/// A hidden state on its way to the model.
+pub(super) struct Observed {
+    pub(super) job: u64,
+    pub(super) generated_tokens: u32,
+    pub(super) values: Arc<[f32]>,
+}
+
+impl Observed {
+    pub(super) fn state(&self) -> HiddenState<'_> {
+        HiddenState {
+            job: self.job,
+            generated_tokens: self.generated_tokens,
+            values: &self.values,
+        }
+    }
+}
 
 /// The two sides' common ground.
 pub(super) struct Shared {
@@ -21,6 +38,8 @@ pub(super) struct Shared {
     pub(super) started_ns: u64,
     notify: Notify,
     pub(super) inbox: ArrayQueue<Waiting>,
+    /// Hidden states that the model has not seen.
+    pub(super) states: ArrayQueue<Observed>,
     /// Jobs that were cancelled, each with the ticket up to which.
     pub(super) cancels: SegQueue<(u64, u64)>,
     pub(super) answers: SegQueue<Answer>,
@@ -42,6 +61,7 @@ impl Shared {
             clock,
             notify,
             inbox: ArrayQueue::new(queue_len),
+            states: ArrayQueue::new(queue_len),
             cancels: SegQueue::new(),
             answers: SegQueue::new(),
             counts: Counts::default(),
@@ -78,6 +98,13 @@ impl Shared {
             (self.notify)();
             Submitted::Shed { job, step }
         })
+    }
+
+    /// Lays a hidden state aside for the model, at the cost of the oldest if there are too many.
+    pub(super) fn observe(&self, observed: Observed) {
+        if self.states.force_push(observed).is_some() {
+            self.counts.states_shed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Cancels what was submitted of a job up to now.

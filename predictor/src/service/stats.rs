@@ -68,6 +68,10 @@ pub struct Stats {
     pub shed_closed: u64,
     /// Questions that have not ended yet.
     pub waiting: u64,
+    /// Hidden states that the model was handed.
+    pub states: u64,
+    /// Hidden states thrown away since too many waited.
+    pub states_shed: u64,
     /// Batches that the model was given.
     pub batches: u64,
     /// Batches that it did not answer.
@@ -111,6 +115,8 @@ pub(super) struct Counts {
     shed_full: AtomicU64,
     shed_age: AtomicU64,
     shed_closed: AtomicU64,
+    pub(super) states: AtomicU64,
+    pub(super) states_shed: AtomicU64,
 }
 
 impl Counts {
@@ -201,6 +207,8 @@ impl Record {
             shed_age: get(&counts.shed_age),
             shed_closed: get(&counts.shed_closed),
             waiting: 0,
+            states: get(&counts.states),
+            states_shed: get(&counts.states_shed),
             batches: batch_size.count,
             failed_batches: self.failed_batches,
             panics: self.panics,

@@ -13,8 +13,8 @@ use super::cache::{Cache, Key};
 use super::options::Options;
 use super::question::{BatchModel, Ending, ModelError, Question, ShedCause};
 use super::queue::{Queue, Waiting};
-use super::shared::{CloseOnDrop, Shared};
-use crate::predict::Prediction;
+use super::shared::{CloseOnDrop, Observed, Shared};
+use crate::predict::{HiddenState, Prediction};
 
 /// What the worker wants after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,14 @@ impl<M: BatchModel> Worker<M> {
     /// A worker with nothing to do.
     pub(super) fn new(shared: Arc<Shared>, model: M, options: Options) -> Self {
         Self {
-            cache: Cache::new(model.digest(), options.cache_len),
+            cache: Cache::new(
+                model.digest(),
+                if model.is_cacheable() {
+                    options.cache_len
+                } else {
+                    0
+                },
+            ),
             queue: Queue::new(options),
             shared,
             model,
@@ -91,6 +98,7 @@ impl<M: BatchModel> Worker<M> {
 
     /// Empties the inbox into the queue; whether any question ended by that.
     fn take_in(&mut self) -> bool {
+        self.take_in_states();
         // Cancellations first: what they are meant for is in the inbox by then, and a question that
         // is submitted later has a higher ticket.
         self.fetch_cancels();
@@ -112,6 +120,26 @@ impl<M: BatchModel> Worker<M> {
             }
         }
         ended
+    }
+
+    /// Hands the model the hidden states that have come.
+    fn take_in_states(&mut self) {
+        let there = self.shared.states.len();
+        let observed: Vec<Observed> = (0..there).map_while(|_| self.shared.states.pop()).collect();
+        if observed.is_empty() {
+            return;
+        }
+        let states: Vec<HiddenState<'_>> = observed.iter().map(Observed::state).collect();
+        let counts = &self.shared.counts;
+        counts
+            .states
+            .fetch_add(states.len() as u64, Ordering::Relaxed);
+        let taken_in = self.guarded(|model| model.observe(&states));
+        let taken_in = taken_in.and_then(|result| result.map_err(|error| error.to_string()));
+        if let Err(why) = taken_in {
+            self.shared
+                .with_record(|record| record.last_failure = Some(why));
+        }
     }
 
     fn fetch_cancels(&mut self) {

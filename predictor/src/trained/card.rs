@@ -44,6 +44,14 @@ pub struct Provenance {
     pub seed: u64,
     /// Lengths beyond this count as this many.
     pub cap_tokens: u32,
+    /// The epoch after which the fit of each head was interrupted and went on, with the optimiser's
+    /// moments begun anew: the seed alone does not bring such weights back.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    pub resumed_after: [Option<usize>; 2],
+}
+
+fn is_whole(resumed_after: &[Option<usize>; 2]) -> bool {
+    *resumed_after == [None; 2]
 }
 
 /// Errors on validation prompts, in tokens.
@@ -87,6 +95,12 @@ impl Card {
         line("Rows trained on", rows);
         let cap = format!("longer responses count as {} tokens", p.cap_tokens);
         line("Cap", cap);
+        for (head, after) in ["arrival", "later"].into_iter().zip(p.resumed_after) {
+            if let Some(epoch) = after {
+                let what = format!("the head for {head} went on after epoch {epoch}");
+                line("Interrupted", what);
+            }
+        }
         let f = &self.figures;
         line(
             "Mean absolute error on validation prompts",

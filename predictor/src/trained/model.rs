@@ -330,6 +330,7 @@ fn write_row(
         windows: job.windows,
         window_embedding: &job.last,
         served_model,
+        hidden_state: &[],
     };
     head.shape().write_row(&evidence, rows);
 }

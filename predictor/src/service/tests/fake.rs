@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::super::question::{Answer, BatchModel, ModelError, Question};
-use super::super::shared::Shared;
+use super::super::shared::{Observed, Shared};
 use super::super::worker::{Next, Worker};
 use super::super::{Options, Stats, Submitted};
-use crate::predict::{Prediction, Source};
+use crate::predict::{HiddenState, Prediction, Source};
 
 /// Fails on a prompt `error`, panics on `panic`, forgets an answer on `short`, takes 5 ns for each
 /// question, and otherwise predicts the length of the texts.
@@ -24,6 +24,7 @@ pub(super) struct Log {
     pub(super) batches: Vec<Vec<u64>>,
     pub(super) forgotten: Vec<u64>,
     pub(super) resets: u32,
+    pub(super) states: Vec<(u64, u32)>,
 }
 
 impl BatchModel for Fake {
@@ -47,6 +48,17 @@ impl BatchModel for Fake {
         }
         let answers = batch.iter().map(predicted);
         Ok(answers.skip(usize::from(says("short"))).collect())
+    }
+
+    fn observe(&mut self, states: &[HiddenState<'_>]) -> Result<(), ModelError> {
+        if states.iter().any(|state| state.values.is_empty()) {
+            return Err("an empty state".into());
+        }
+        let seen = states
+            .iter()
+            .map(|state| (state.job, state.generated_tokens));
+        self.log.lock().unwrap().states.extend(seen);
+        Ok(())
     }
 
     fn forget(&mut self, job: u64) {
@@ -106,6 +118,15 @@ impl Hand {
 
     pub(super) fn submit(&self, question: Question) -> Submitted {
         self.shared.submit(question, None)
+    }
+
+    pub(super) fn observe(&self, job: u64, generated_tokens: u32, values: &[f32]) {
+        let values = values.into();
+        self.shared.observe(Observed {
+            job,
+            generated_tokens,
+            values,
+        });
     }
 
     pub(super) fn at(&mut self, now_ns: u64) -> Next {

@@ -146,3 +146,28 @@ fn a_model_that_fails_or_panics_is_asked_again() {
     let told = "the model answered 0 of 1 questions";
     assert_eq!(stats.last_failure.as_deref(), Some(told));
 }
+
+#[test]
+fn hidden_states_come_before_the_question_that_may_need_them() {
+    let mut hand = Hand::new(OPTIONS);
+    for tokens in 0..5 {
+        hand.observe(7, tokens, &[1.0]);
+    }
+    hand.submit(question(7, 0, "a"));
+    hand.at(100);
+    let seen = hand.log.lock().unwrap().states.clone();
+    assert_eq!(
+        seen,
+        [(7, 1), (7, 2), (7, 3), (7, 4)],
+        "the oldest fell out"
+    );
+    let stats = hand.stats();
+    assert_eq!((stats.states, stats.states_shed), (4, 1));
+
+    // One that cannot be read is told of, and the question is answered all the same.
+    hand.observe(8, 0, &[]);
+    hand.submit(question(8, 0, "b"));
+    hand.at(300);
+    assert_eq!(endings(&hand), [(7, ANSWERED), (8, ANSWERED)]);
+    assert_eq!(hand.stats().last_failure.as_deref(), Some("an empty state"));
+}
