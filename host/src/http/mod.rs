@@ -15,6 +15,7 @@ mod answer;
 mod body;
 mod chat;
 mod completions;
+mod connections;
 mod error;
 mod health;
 mod keys;

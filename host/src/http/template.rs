@@ -105,6 +105,10 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 /// As Python's `json.dumps` writes it, which is what models were trained on: a space behind commas
 /// and colons, nothing escaped for HTML.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the arguments of a filter are values"
+)]
 fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Accepted for the sake of templates that say so; it is what happens anyway.
