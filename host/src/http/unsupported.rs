@@ -1,5 +1,5 @@
-//! Fields of OpenAI's API, and widespread ones of others, that mean something we do not do. They are
-//! refused where they ask for it, since a silent answer would be a wrong one.
+//! Fields of OpenAI's API, and widespread ones of others, that mean something we do not do. They
+//! are refused where they ask for it, since a silent answer would be a wrong one.
 
 use serde::Deserialize;
 use serde_json::Value;
