@@ -1,4 +1,4 @@
-//! The HTTP server before an engine without a model, for trying clients: the response is the prompt.
+//! The HTTP server before an engine without a model, to try clients: the response is the prompt.
 //!
 //! `cargo run -p elis-host --example double -- --port 8080 --pace-ms 5`
 

@@ -111,8 +111,9 @@ pub enum GenerateError {
     },
     /// Prompt and response together never fit.
     #[error(
-        "the prompt has {prompt_tokens} tokens and the response may have {max_new_tokens}, together \
-         more than the {limit_tokens} that are possible; shorten the prompt or lower max_tokens"
+        "the prompt has {prompt_tokens} tokens and the response may have {max_new_tokens}, \
+         together more than the {limit_tokens} that are possible; shorten the prompt or lower \
+         max_tokens"
     )]
     TooLong {
         /// Of the prompt.

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
 use super::options::{ApiKey, ApiKeyError, ServerOptions};
+use super::record::SharedRecord;
 use super::server::Shared;
 
 /// Why there are no keys.
@@ -114,6 +115,9 @@ pub(super) fn is_bearer(headers: &HeaderMap, secret: &str) -> bool {
 pub(super) async fn check(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     match app.keys.caller(request.headers()) {
         Ok(caller) => {
+            if let Some(record) = request.extensions().get::<SharedRecord>() {
+                record.note(|facts| facts.tenant.clone_from(&caller.0));
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

@@ -1,6 +1,6 @@
 //! Where logs go: standard error, a line for each event.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -51,7 +51,9 @@ impl LogOptions {
             cause: error.to_string(),
         })?;
         let registry = tracing_subscriber::registry().with(filter);
-        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr);
         let done = if self.log_json {
             let json = lines.json().flatten_event(true).with_current_span(false);
             registry.with(json.with_span_list(false)).try_init()

@@ -7,14 +7,15 @@
 //! server.run(on_signals()?).await?;
 //! ```
 //!
-//! What goes beyond OpenAI: `priority`, `deadline_ms` and `ttft_deadline_ms` in requests, tenants by
-//! API key or `user`, and vLLM's `top_k`, `repetition_penalty` and `ignore_eos`.
+//! What goes beyond OpenAI: `priority`, `deadline_ms` and `ttft_deadline_ms` in requests, tenants
+//! by API key or `user`, and vLLM's `top_k`, `repetition_penalty` and `ignore_eos`.
 
 mod admin;
 mod answer;
 mod body;
 mod chat;
 mod completions;
+mod connections;
 mod error;
 mod health;
 mod keys;

@@ -134,7 +134,9 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let note = response.extensions_mut().remove::<Note>();
     record.note(|facts| {
         facts.status = Some(response.status().as_u16());
-        facts.error = note.map(|Note(message)| message).or(facts.error.take());
+        facts.error = note
+            .map(|Note(message)| message)
+            .or_else(|| facts.error.take());
     });
     if let Ok(header) = header {
         response.headers_mut().insert(REQUEST_ID, header);

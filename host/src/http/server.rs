@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -15,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::engine::SharedEngine;
 
+use super::connections::serve;
 use super::error::ApiError;
 use super::keys::{Keys, KeysError};
 use super::limits::Limits;
@@ -54,9 +54,9 @@ pub enum ServeError {
     /// An origin cannot be one.
     #[error("{0:?} is not a web origin; write it as in https://chat.example.org")]
     Origin(String),
-    /// Signals cannot be listened to, or a listener broke down.
-    #[error("the server cannot go on: {0}")]
-    Io(#[from] io::Error),
+    /// A task of ours is gone, which is a mistake of ours.
+    #[error("the server broke down; its log says more")]
+    Broken,
 }
 
 /// How serving came to its end.
@@ -163,19 +163,6 @@ impl Bound {
             router,
         })
     }
-
-    /// Answers until `closed` says so, and then until the last connection is closed.
-    async fn serve(self, mut closed: watch::Receiver<bool>) -> io::Result<()> {
-        let listener = self.listener.tap_io(|stream| {
-            // A token is a small packet that must not wait for the next one.
-            let _ = stream.set_nodelay(true);
-        });
-        let closing = async move {
-            let _ = closed.wait_for(|&closed| closed).await;
-        };
-        let serve = axum::serve(listener, self.router).with_graceful_shutdown(closing);
-        serve.await
-    }
 }
 
 impl Server {
@@ -241,17 +228,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Io`] if a listener breaks down.
+    /// [`ServeError::Broken`], which would be a mistake of ours.
     pub async fn run(self, mut stops: mpsc::UnboundedReceiver<()>) -> Result<Ending, ServeError> {
         let (close, closed) = watch::channel(false);
         let mut servers = JoinSet::new();
-        servers.spawn(self.public.serve(closed.clone()));
-        if let Some(admin) = self.admin {
-            servers.spawn(admin.serve(closed));
+        for bound in [Some(self.public), self.admin].into_iter().flatten() {
+            servers.spawn(serve(bound.listener, bound.router, closed.clone()));
         }
         tokio::select! {
             () = stop(&mut stops) => {}
-            broken = servers.join_next() => return Err(broken_down(broken).into()),
+            _ = servers.join_next() => return Err(ServeError::Broken),
         }
         tracing::info!("no more requests are taken; waiting for responses to finish");
         self.phase.send_replace(Phase::Draining);
@@ -278,14 +264,6 @@ impl Server {
 async fn stop(stops: &mut mpsc::UnboundedReceiver<()>) {
     if stops.recv().await.is_none() {
         std::future::pending::<()>().await;
-    }
-}
-
-fn broken_down(broken: Option<Result<io::Result<()>, tokio::task::JoinError>>) -> io::Error {
-    match broken {
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => io::Error::other(error),
-        Some(Ok(Ok(()))) | None => io::Error::other("a listener came to its end"),
     }
 }
 

@@ -81,8 +81,8 @@ fn environment(source: &str) -> Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
-/// `{% generation %}` marks what training learns from. It is an extension of Hugging Face and prints
-/// nothing, so a block that always runs is the same.
+/// `{% generation %}` marks what training learns from. It is an extension of Hugging Face and
+/// prints nothing, so a block that always runs is the same.
 fn without_marks(source: &str) -> String {
     let mut source = source.to_owned();
     for open in ["{%", "{%-", "{%+"] {
@@ -105,6 +105,10 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 /// As Python's `json.dumps` writes it, which is what models were trained on: a space behind commas
 /// and colons, nothing escaped for HTML.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the arguments of a filter are values"
+)]
 fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Accepted for the sake of templates that say so; it is what happens anyway.
@@ -155,7 +159,7 @@ impl Formatter for Spaced {
     }
 }
 
-/// An error with its line. What a template says of a conversation by `raise_exception` stands in it.
+/// An error with its line. What a template says by `raise_exception` stands in it.
 fn told(error: &Error) -> String {
     let detail = error.detail().unwrap_or_default();
     match (detail, error.line()) {

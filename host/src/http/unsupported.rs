@@ -1,5 +1,5 @@
-//! Fields of OpenAI's API, and widespread ones of others, that mean something we do not do. They are
-//! refused where they ask for it, since a silent answer would be a wrong one.
+//! Fields of OpenAI's API, and widespread ones of others, that mean something we do not do. They
+//! are refused where they ask for it, since a silent answer would be a wrong one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,107 +31,78 @@ pub(super) struct Unsupported {
     continue_final_message: Option<Value>,
 }
 
+/// A field, what it may be, and what to do instead.
+type Row<'a> = (
+    &'static str,
+    &'a Option<Value>,
+    fn(&Value) -> bool,
+    &'static str,
+);
+
+const ONE: &str = "one response a request is possible";
+const TEXT: &str = "only text is possible";
+const TOOLS: &str = "tools are not called";
+const PENALTY: &str = "use repetition_penalty";
+
 impl Unsupported {
     /// Refuses the first field that asks for something.
     pub(super) fn check(&self) -> Result<(), ApiError> {
+        let rows = self.rows();
+        let asks = |row: &&Row<'_>| row.1.as_ref().is_some_and(|value| !row.2(value));
+        match rows.iter().find(asks) {
+            None => Ok(()),
+            Some((name, _, _, advice)) => {
+                let message = format!("{name} is not supported by this server: {advice}");
+                Err(ApiError::field(*name, message).code("unsupported_parameter"))
+            }
+        }
+    }
+
+    fn rows(&self) -> [Row<'_>; 18] {
+        let one: fn(&Value) -> bool = |value| *value == 1;
+        let choice: fn(&Value) -> bool = |value| *value == "none" || *value == "auto";
+        let format: fn(&Value) -> bool = |value| value["type"] == "text";
+        let modality: fn(&Value) -> bool = |value| *value == serde_json::json!(["text"]);
+        let none: fn(&Value) -> bool = is_nothing;
         // A response that does not heed its end has all the tokens that it may have.
         let long_anyway = self.ignore_eos.as_ref().is_some_and(|v| !is_nothing(v));
-        let min_tokens = self.min_tokens.as_ref().filter(|_| !long_anyway);
-        let one = |value: &Value| *value == 1;
-        let choice = |value: &Value| *value == "none" || *value == "auto";
-        let format = |value: &Value| value["type"] == "text";
-        let modality = |value: &Value| value.as_array().is_some_and(|m| *m == ["text"]);
-        refuse(
-            "n",
-            &self.n,
-            one,
-            "one response a request is possible: leave n at 1",
-        )?;
-        refuse(
-            "best_of",
-            &self.best_of,
-            one,
-            "one response a request is possible",
-        )?;
-        refuse("tool_choice", &self.tool_choice, choice, TOOLS)?;
-        refuse("function_call", &self.function_call, choice, TOOLS)?;
-        let text = "only text is possible: leave response_format at {\"type\": \"text\"}";
-        refuse("response_format", &self.response_format, format, text)?;
-        refuse(
-            "modalities",
-            &self.modalities,
-            modality,
-            "only text is possible",
-        )?;
-        let penalty = "use repetition_penalty";
-        let rest = [
+        let min_tokens = if long_anyway { &None } else { &self.min_tokens };
+        let completions = "a message is not continued: use /v1/completions";
+        [
+            ("n", &self.n, one, ONE),
+            ("best_of", &self.best_of, one, ONE),
+            ("echo", &self.echo, none, "the response has no prompt in it"),
+            ("suffix", &self.suffix, none, "text is only appended"),
+            ("tools", &self.tools, none, TOOLS),
+            ("tool_choice", &self.tool_choice, choice, TOOLS),
+            ("functions", &self.functions, none, TOOLS),
+            ("function_call", &self.function_call, choice, TOOLS),
+            ("response_format", &self.response_format, format, TEXT),
+            ("modalities", &self.modalities, modality, TEXT),
+            ("audio", &self.audio, none, TEXT),
+            ("logit_bias", &self.logit_bias, none, "there are no biases"),
+            ("frequency_penalty", &self.frequency_penalty, none, PENALTY),
+            ("presence_penalty", &self.presence_penalty, none, PENALTY),
+            ("min_p", &self.min_p, none, "use top_p or top_k"),
             (
-                "echo",
-                self.echo.as_ref(),
-                "the prompt is not repeated in the response",
+                "min_tokens",
+                min_tokens,
+                none,
+                "use ignore_eos with max_tokens",
             ),
-            (
-                "suffix",
-                self.suffix.as_ref(),
-                "text is not inserted before a suffix",
-            ),
-            ("tools", self.tools.as_ref(), TOOLS),
-            ("functions", self.functions.as_ref(), TOOLS),
-            ("audio", self.audio.as_ref(), "only text is possible"),
-            (
-                "logit_bias",
-                self.logit_bias.as_ref(),
-                "biases are not applied",
-            ),
-            (
-                "frequency_penalty",
-                self.frequency_penalty.as_ref(),
-                penalty,
-            ),
-            ("presence_penalty", self.presence_penalty.as_ref(), penalty),
-            ("min_p", self.min_p.as_ref(), "use top_p or top_k"),
-            ("min_tokens", min_tokens, "use ignore_eos with max_tokens"),
             (
                 "use_beam_search",
-                self.use_beam_search.as_ref(),
-                "there is no beam search",
+                &self.use_beam_search,
+                none,
+                "there are no beams",
             ),
             (
                 "continue_final_message",
-                self.continue_final_message.as_ref(),
-                "a message is not continued: use /v1/completions",
+                &self.continue_final_message,
+                none,
+                completions,
             ),
-        ];
-        for (name, value, advice) in rest {
-            refuse_some(name, value, is_nothing, advice)?;
-        }
-        Ok(())
-    }
-}
-
-const TOOLS: &str = "tools are not called";
-
-fn refuse(
-    name: &'static str,
-    value: &Option<Value>,
-    harmless: impl Fn(&Value) -> bool,
-    advice: &str,
-) -> Result<(), ApiError> {
-    refuse_some(name, value.as_ref(), harmless, advice)
-}
-
-fn refuse_some(
-    name: &'static str,
-    value: Option<&Value>,
-    harmless: impl Fn(&Value) -> bool,
-    advice: &str,
-) -> Result<(), ApiError> {
-    match value {
-        Some(value) if !harmless(value) => {
-            let message = format!("{name} is not supported by this server: {advice}");
-            Err(ApiError::field(name, message).code("unsupported_parameter"))
-        }
-        _ => Ok(()),
+        ]
     }
 }
 

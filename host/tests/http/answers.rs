@@ -163,7 +163,7 @@ async fn the_engine_is_told_everything() {
     let held = requests.recv().await.unwrap();
     let asked = &held.request;
     assert_eq!(&*asked.prompt, "Hi");
-    assert_eq!(asked.prompt_tokens.len(), 54);
+    assert_eq!(asked.prompt_tokens.len(), 52);
     assert_eq!((asked.max_new_tokens, asked.priority), (9, 3));
     assert_eq!((asked.tenant.as_str(), asked.logprobs), ("acme", Some(0)));
     assert_eq!(asked.stop, ["a", "b"]);

@@ -13,8 +13,8 @@ use elis_llm::{Decoder, Vocabulary};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// What a double does with a request: send events, or refuse it. The last argument is ready when the
-/// server has let go of the response.
+/// What a double does with a request: send events, or refuse it. The last argument is ready when
+/// the server has let go of the response.
 pub(crate) type Manner = Box<
     dyn Fn(
             &ServedModel,

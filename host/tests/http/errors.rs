@@ -30,9 +30,8 @@ async fn refused(error: GenerateError) -> (u16, Value, Option<String>) {
 async fn bad_json_is_located() {
     let server = Running::echo().await;
     let send = async |body: &'static str| {
-        let request = server.get(CHAT).body(body).build().unwrap();
-        let request = server.client.post(request.url().clone()).body(body);
-        server.refusal(request).await
+        let request = server.client.post(format!("{}{CHAT}", server.url));
+        server.refusal(request.body(body)).await
     };
     let (status, error) = send("{\"messages\":\n [}").await;
     assert_eq!(status, 400);

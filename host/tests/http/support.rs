@@ -160,7 +160,7 @@ pub(crate) fn text(chunks: &[Value]) -> String {
     let choices = chunks.iter().filter_map(|chunk| chunk["choices"].get(0));
     let texts = choices.filter_map(|choice| {
         let chat = choice.pointer("/delta/content");
-        chat.or(choice.get("text")).and_then(Value::as_str)
+        chat.or_else(|| choice.get("text")).and_then(Value::as_str)
     });
     texts.collect()
 }

@@ -128,6 +128,14 @@ impl<M: BatchModel + ?Sized> BatchModel for Box<M> {
         (**self).predict(batch)
     }
 
+    fn observe(&mut self, states: &[HiddenState<'_>]) -> Result<(), ModelError> {
+        (**self).observe(states)
+    }
+
+    fn is_cacheable(&self) -> bool {
+        (**self).is_cacheable()
+    }
+
     fn forget(&mut self, job: u64) {
         (**self).forget(job);
     }
