@@ -116,11 +116,12 @@ impl Sequence {
     ///
     /// [`SequenceError::NoBlock`]; they are then where they were.
     pub fn swap_in(&mut self, cache: &mut Cache) -> Result<(), SequenceError> {
-        if let Some(swapped) = self.swapped.take() {
-            if let Err(error) = cache.swap_in(&mut self.table, &swapped) {
-                self.swapped = Some(swapped);
-                return Err(error.into());
-            }
+        let Some(swapped) = self.swapped.take() else {
+            return Ok(());
+        };
+        if let Err(error) = cache.swap_in(&mut self.table, &swapped) {
+            self.swapped = Some(swapped);
+            return Err(error.into());
         }
         Ok(())
     }

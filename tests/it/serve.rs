@@ -240,7 +240,7 @@ async fn the_real_model_says_the_same_alone_and_in_a_crowd() {
         let text = format!("Write one sentence about {}.", subjects[i]);
         json!({
             "messages": [{"role": "user", "content": text}], "max_tokens": 24 + 4 * i, "seed": i,
-            "temperature": if i % 2 == 0 { 0.0 } else { 0.9 },
+            "temperature": if i.is_multiple_of(2) { 0.0 } else { 0.9 },
         })
     };
     let ask = |i: usize| {

@@ -156,59 +156,8 @@ impl Collector for Core {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let core = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (status, stats) = &*core;
-        let gauges = [
-            (
-                "requests_waiting",
-                "Requests without a slot",
-                status.waiting as u64,
-            ),
-            (
-                "requests_running",
-                "Requests with a slot",
-                status.running as u64,
-            ),
-            (
-                "kv_blocks_used",
-                "KV blocks in use",
-                status.kv_blocks_used.into(),
-            ),
-            (
-                "kv_blocks",
-                "KV blocks of all workers",
-                status.kv_blocks_total.into(),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            one(&mut encoder, name, help, &ConstGauge::new(value as i64))?;
-        }
-        let counters = [
-            ("decisions_asked", "Decisions asked for", stats.asked),
-            ("decisions_applied", "Plans that ran", stats.applied),
-            ("iterations", "Iterations of all workers", stats.iterations),
-            (
-                "recomputed_tokens",
-                "Tokens computed again",
-                stats.recomputed_tokens,
-            ),
-            (
-                "swapped_blocks",
-                "KV blocks moved to or from host memory",
-                stats.swapped_blocks,
-            ),
-            (
-                "predictions_asked",
-                "Predictions asked for",
-                stats.predictions,
-            ),
-            (
-                "starvation_boosts",
-                "Jobs that the starvation guard put first",
-                stats.starvation_boosts,
-            ),
-        ];
-        for (name, help, value) in counters {
-            one(&mut encoder, name, help, &ConstCounter::new(value))?;
-        }
+        gauges(&mut encoder, status)?;
+        counters(&mut encoder, stats)?;
         let causes = PolicyExit::ALL.map(|exit| (exit.name(), stats.fallbacks[exit as usize]));
         many(
             &mut encoder,
@@ -235,6 +184,67 @@ impl Collector for Core {
             &modes,
         )
     }
+}
+
+fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let gauges = [
+        (
+            "requests_waiting",
+            "Requests without a slot",
+            status.waiting as u64,
+        ),
+        (
+            "requests_running",
+            "Requests with a slot",
+            status.running as u64,
+        ),
+        (
+            "kv_blocks_used",
+            "KV blocks in use",
+            status.kv_blocks_used.into(),
+        ),
+        (
+            "kv_blocks",
+            "KV blocks of all workers",
+            status.kv_blocks_total.into(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        one(encoder, name, help, &ConstGauge::new(value as i64))?;
+    }
+    Ok(())
+}
+
+fn counters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+    let counters = [
+        ("decisions_asked", "Decisions asked for", stats.asked),
+        ("decisions_applied", "Plans that ran", stats.applied),
+        ("iterations", "Iterations of all workers", stats.iterations),
+        (
+            "recomputed_tokens",
+            "Tokens computed again",
+            stats.recomputed_tokens,
+        ),
+        (
+            "swapped_blocks",
+            "KV blocks moved to or from host memory",
+            stats.swapped_blocks,
+        ),
+        (
+            "predictions_asked",
+            "Predictions asked for",
+            stats.predictions,
+        ),
+        (
+            "starvation_boosts",
+            "Jobs that the starvation guard put first",
+            stats.starvation_boosts,
+        ),
+    ];
+    for (name, help, value) in counters {
+        one(encoder, name, help, &ConstCounter::new(value))?;
+    }
+    Ok(())
 }
 
 fn one(

@@ -40,7 +40,7 @@ pub(super) fn open(folder: &Path) -> Result<Source, LoadError> {
     let config = config(&hub)?;
     let path = folder.join("tokenizer.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
-    let tokens = Tokenizer::from_bytes(bytes).map_err(|e| format_error(&path, e))?;
+    let tokens = Tokenizer::from_bytes(bytes).map_err(|e| format_error(&path, e.to_string()))?;
     let vocabulary = tokenizer::with_ends(tokens, numbers(hub.eos_token_id.as_ref()));
     if vocabulary.size() > config.vocabulary {
         let detail = format!(
@@ -75,7 +75,7 @@ pub(super) fn open(folder: &Path) -> Result<Source, LoadError> {
 
 fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, LoadError> {
     let text = fs::read_to_string(path).map_err(io(path))?;
-    serde_json::from_str(&text).map_err(|e| format_error(path, e))
+    serde_json::from_str(&text).map_err(|e| format_error(path, e.to_string()))
 }
 
 fn numbers(value: Option<&Value>) -> Vec<u32> {
@@ -93,7 +93,9 @@ fn config(hub: &HubConfig) -> Result<Config, LoadError> {
         return Err(LoadError::Architecture(architecture));
     }
     let heads = hub.num_attention_heads;
-    let dim = hub.head_dim.unwrap_or(hub.hidden_size / heads.max(1));
+    let dim = hub
+        .head_dim
+        .unwrap_or_else(|| hub.hidden_size / heads.max(1));
     let rope_base = hub.rope_theta.unwrap_or(10_000.0);
     Ok(Config {
         rope_divisors: divisors(hub.rope_scaling.as_ref(), rope_base, dim)?,
@@ -120,7 +122,9 @@ fn divisors(scaling: Option<&Value>, base: f64, dim: usize) -> Result<Vec<f64>, 
         let number = scaling[key].as_f64().filter(|n| *n > 0.0);
         number.ok_or_else(|| LoadError::MissingKey(format!("rope_scaling.{key}")))
     };
-    let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str());
+    let kind = scaling["rope_type"]
+        .as_str()
+        .or_else(|| scaling["type"].as_str());
     match kind {
         Some("default") => Ok(Vec::new()),
         Some("linear") => Ok(vec![number("factor")?; dim / 2]),
@@ -213,7 +217,7 @@ impl Shards {
 fn load(path: &Path) -> Result<HashMap<String, Tensor>, LoadError> {
     let bytes = fs::read(path).map_err(io(path))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
-    tensors.map_err(|e| format_error(path, e))
+    tensors.map_err(|e| format_error(path, e.to_string()))
 }
 
 impl Tensors for Shards {

@@ -19,7 +19,7 @@ use crate::error::LoadError;
 pub(super) fn open(path: &Path) -> Result<Source, LoadError> {
     let file = File::open(path).map_err(io(path))?;
     let mut reader = BufReader::new(file);
-    let content = Content::read(&mut reader).map_err(|e| format_error(path, e))?;
+    let content = Content::read(&mut reader).map_err(|e| format_error(path, e.to_string()))?;
     let mut tensors = Gguf { reader, content };
     let config = config(&mut tensors)?;
     let content = &tensors.content;
@@ -95,7 +95,7 @@ fn config(file: &mut Gguf) -> Result<Config, LoadError> {
     let key = |name: &str| format!("{architecture}.{name}");
     let size = |name: &str| number(content, &key(name)).map(|n| usize::try_from(n).unwrap_or(0));
     let (width, heads) = (size("embedding_length")?, size("attention.head_count")?);
-    let dim = size("attention.key_length").unwrap_or(width / heads.max(1));
+    let dim = size("attention.key_length").unwrap_or_else(|_| width / heads.max(1));
     let embedding = content.tensor_infos.get("token_embd.weight");
     let embedding = embedding.ok_or_else(|| missing("token_embd.weight"))?;
     let scaling = string(content, &key("rope.scaling.type")).unwrap_or_default();
@@ -149,14 +149,14 @@ impl Gguf {
         }
         let start = self.content.tensor_data_offset;
         let tensor = info.read(&mut self.reader, start, &Device::Cpu);
-        tensor.map_err(|e| wrong(name, e))
+        tensor.map_err(|e| wrong(name, e.to_string()))
     }
 }
 
-fn wrong(name: &str, detail: impl ToString) -> LoadError {
+fn wrong(name: &str, detail: impl Into<String>) -> LoadError {
     LoadError::Tensor {
         name: name.to_owned(),
-        detail: detail.to_string(),
+        detail: detail.into(),
     }
 }
 
@@ -169,11 +169,11 @@ impl Tensors for Gguf {
         let tensor = self.read(name, &[outputs, inputs])?;
         let values = match tensor.dtype() {
             GgmlDType::Q4_1 => {
-                let data = tensor.data().map_err(|e| wrong(name, e))?;
+                let data = tensor.data().map_err(|e| wrong(name, e.to_string()))?;
                 Values::Blocks(Format::Min, data.as_chunks().0.iter().map(q4_1).collect())
             }
             GgmlDType::Q8_0 => {
-                let data = tensor.data().map_err(|e| wrong(name, e))?;
+                let data = tensor.data().map_err(|e| wrong(name, e.to_string()))?;
                 Values::Blocks(Format::Q8, data.as_chunks().0.iter().map(q8_0).collect())
             }
             _ => Values::Floats(floats(name, &tensor)?),
@@ -214,7 +214,7 @@ fn floats(name: &str, tensor: &QTensor) -> Result<Vec<f32>, LoadError> {
         .and_then(|dense| dense.flatten_all());
     dense
         .and_then(|dense| dense.to_vec1())
-        .map_err(|e| wrong(name, e))
+        .map_err(|e| wrong(name, e.to_string()))
 }
 
 /// A block of Q4_1: scale and minimum as half floats, then 32 codes, the first 16 in the low halves

@@ -100,9 +100,9 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LoadError {
     move |source| LoadError::Io { path, source }
 }
 
-fn format_error(path: &Path, detail: impl ToString) -> LoadError {
+fn format_error(path: &Path, detail: impl Into<String>) -> LoadError {
     LoadError::Format {
         path: path.to_owned(),
-        detail: detail.to_string(),
+        detail: detail.into(),
     }
 }

@@ -26,7 +26,7 @@ const ENDS: &[&str] = &[
 pub(super) fn from_gguf(content: &Content, path: &Path) -> Result<Vocabulary, LoadError> {
     let beside = path.with_file_name("tokenizer.json");
     let mut tokenizer = if beside.is_file() {
-        Tokenizer::from_file(&beside).map_err(|e| format_error(&beside, e))?
+        Tokenizer::from_file(&beside).map_err(|e| format_error(&beside, e.to_string()))?
     } else {
         Tokenizer::from_gguf(content).map_err(|e| {
             let hint = "put the model's tokenizer.json beside the file";
