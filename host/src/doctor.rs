@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Doctor) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         for Finding { about, fine, says } in &findings {
-            let mark = if *fine { "ok  " } else { "TODO" };
+            let mark = if *fine { "ok  " } else { "fix " };
             println!("{mark}  {about:<10} {says}");
         }
     }

@@ -115,6 +115,10 @@ fn metric(text: &str, name: &str) -> f64 {
 async fn policies_change_under_load_and_no_request_notices() {
     let worker = ["--worker", "sim:llama2-13b-a100", "--speed", "300"];
     let server = Server::start(&[&worker[..], &["--predictor", "oracle"]].concat());
+    for policy in ["isrtf", "sjf", "fcfs"] {
+        // Compiled once; from here on a change is a fresh instance.
+        assert_eq!(server.set_policy(policy).await.0, 200);
+    }
     let over = Arc::new(AtomicBool::new(false));
     let swaps = async {
         let mut swaps = 0;
@@ -149,7 +153,7 @@ async fn policies_change_under_load_and_no_request_notices() {
     };
     let (answered, swaps) = tokio::join!(requests, swaps);
     assert_eq!(answered, 400);
-    assert!(swaps > 3, "{swaps}");
+    assert!(swaps > 20, "{swaps}");
     let status = server.status().await;
     assert_eq!(
         (&status["running"], &status["waiting"]),

@@ -24,5 +24,7 @@ impl IterationLog {
         for one in iterations {
             let _ = self.0.serialize(one);
         }
+        // Whatever ends the server, what was measured until then is there.
+        let _ = self.0.flush();
     }
 }

@@ -1,14 +1,16 @@
 //! The running engine: its threads, and the way in for everybody else.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use elis_policy_runtime::{PolicySlot, Runtime, resolve};
+use elis_policy_runtime::{LoadedPolicy, PolicySlot, Runtime, resolve};
 use elis_scheduler::config::{Boundary, Config, ConfigError};
 use elis_scheduler::{NO_DEADLINE, Scheduler, Span};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use super::driver::{Crew, Driver, Message};
@@ -107,7 +109,7 @@ pub struct Engine {
     model: ServedModel,
     messages: Sender<Message>,
     metrics: Arc<Metrics>,
-    runtime: Runtime,
+    policies: Warm,
     /// Tokens that fit into the KV memory of a worker.
     capacity_tokens: u32,
 }
@@ -120,10 +122,39 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn load(runtime: &Runtime, policy: &str) -> Result<PolicySlot, EngineError> {
-    let path = resolve::resolve(policy)?;
-    let bytes = std::fs::read(path).map_err(EngineError::Read)?;
-    Ok(runtime.load(&bytes)?.start("")?)
+/// Policies that were live once: an instance of one costs microseconds, compiling it a thousand
+/// times as much.
+#[derive(Debug, Clone)]
+struct Warm {
+    runtime: Runtime,
+    loaded: Arc<Mutex<HashMap<[u8; 32], LoadedPolicy>>>,
+}
+
+impl Warm {
+    fn new(runtime: Runtime) -> Self {
+        Self {
+            runtime,
+            loaded: Arc::default(),
+        }
+    }
+
+    fn start(&self, policy: &str) -> Result<PolicySlot, EngineError> {
+        let path = resolve::resolve(policy)?;
+        let bytes = std::fs::read(path).map_err(EngineError::Read)?;
+        let digest = <[u8; 32]>::from(Sha256::digest(&bytes));
+        let known = self.lock().get(&digest).cloned();
+        let loaded = match known {
+            Some(loaded) => loaded,
+            None => self.runtime.load(&bytes)?,
+        };
+        let slot = loaded.start("")?;
+        self.lock().insert(digest, loaded);
+        Ok(slot)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], LoadedPolicy>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Engine {
@@ -144,7 +175,8 @@ impl Engine {
             predictor,
             log,
         } = parts;
-        let slot = load(&runtime, &policy)?;
+        let policies = Warm::new(runtime);
+        let slot = policies.start(&policy)?;
         let configs: Vec<_> = workers.iter().map(Worker::config).collect();
         let rooms = configs
             .iter()
@@ -189,7 +221,7 @@ impl Engine {
             model,
             messages,
             metrics,
-            runtime,
+            policies,
             capacity_tokens,
         })
     }
@@ -267,10 +299,10 @@ impl Generate for Engine {
         &self,
         policy: String,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let (runtime, messages) = (self.runtime.clone(), self.messages.clone());
+        let (policies, messages) = (self.policies.clone(), self.messages.clone());
         Box::pin(async move {
             // Compiling takes milliseconds, and none of them on the scheduling thread.
-            let loaded = tokio::task::spawn_blocking(move || load(&runtime, &policy)).await;
+            let loaded = tokio::task::spawn_blocking(move || policies.start(&policy)).await;
             let slot = loaded
                 .map_err(|e| e.to_string())?
                 .map_err(|e| e.to_string())?;
