@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::support::{command, root};
+use crate::support::{command, root, target};
 
 /// A running `elis serve`, killed when the test is over.
 struct Server {
@@ -171,6 +171,23 @@ async fn policies_change_under_load_and_no_request_notices() {
     assert_eq!(metric(&text, "elis_request_duration_seconds_count"), 400.0);
     assert!(metric(&text, "elis_decisions_applied_total") > 0.0);
     assert_eq!(server.terminate(), 0, "it drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_clients_complete_a_session() {
+    let server = Server::start(&["--worker", "sim:llama2-13b-a100", "--speed", "50"]);
+    let mut session = Command::new("bash");
+    session
+        .arg(root().join("tests/clients/run.sh"))
+        .arg(&server.url);
+    let output = session.env("CARGO_TARGET_DIR", target()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let erred = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{erred}");
+    eprintln!("{said}");
+    let text = server.metrics().await;
+    let asked = metric(&text, "elis_requests_total{outcome=\"finished\"}");
+    assert!(asked > 0.0 || said.contains("left out"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

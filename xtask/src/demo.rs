@@ -2,18 +2,25 @@
 
 use clap::Args;
 
-use crate::{policies, workspace};
+use crate::{live, policies, workspace};
 
 /// Options of the demo.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Seeds of the stream; ten give an interval that can be trusted
-    #[arg(long, default_value_t = 10)]
-    seeds: u64,
+    /// Seeds of the stream, 10 by default and 2 live; ten give an interval that can be trusted
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Serve the small real model and let policies take turns on it
+    #[arg(long)]
+    live: bool,
 }
 
 /// Installs what is missing, builds, and compares the built-in policies on the industrial stream.
 pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
+    if demo.live {
+        return live::run(demo.seeds.unwrap_or(2));
+    }
+    let seeds = demo.seeds.unwrap_or(10).to_string();
     policies::run()?;
     let root = workspace::root();
     build_bench()?;
@@ -34,7 +41,7 @@ pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
                 "sim:llama2-13b-a100",
             ])
             .args(["--loads", "0.5,0.8,1,1.2"])
-            .args(["--seeds", &demo.seeds.to_string(), "--out", "results/demo"]),
+            .args(["--seeds", &seeds, "--out", "results/demo"]),
     )
 }
 

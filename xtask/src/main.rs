@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod interpreted;
+mod live;
 mod models;
 mod policies;
 mod test;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::{interpreted, policies, workspace};
+use crate::{interpreted, models, policies, workspace};
 
 /// Formatting, lints, the core without a standard library, all tests, the documentation.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -17,6 +17,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     policies::run()?;
     println!("== policies in Python and JavaScript");
     if let Err(why) = interpreted::run() {
+        println!("left out, their tests will say so too: {why:#}");
+    }
+    println!("== models");
+    if let Err(why) = models::run() {
         println!("left out, their tests will say so too: {why:#}");
     }
     let lints = [

@@ -325,7 +325,11 @@ impl Driver {
             prompt_tokens,
             generated_tokens,
             max_new_tokens: most,
-            oracle_tokens: live.request.oracle_tokens,
+            // Where nothing but the limit ends a response, the limit is its length.
+            oracle_tokens: live.request.oracle_tokens.or_else(|| {
+                let exact = live.request.ignore_eos && live.request.stop.is_empty();
+                exact.then_some(live.request.max_new_tokens)
+            }),
         };
         let answer = self.forecasts.ask(&asked);
         self.pending.extend(answer.map(Input::Predicted));

@@ -1,5 +1,10 @@
 //! Models as a user has them: files in, tokens out.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
 mod broken;
 mod real;
 mod schedules;
