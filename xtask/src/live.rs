@@ -1,4 +1,4 @@
-//! `cargo xtask demo --live`: the small real model behind a server, and policies taking turns on it.
+//! `cargo xtask demo --live`: the small real model behind a server, policies taking turns on it.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};

@@ -32,6 +32,7 @@ pub struct PacedWorker {
 struct Job {
     context_tokens: u64,
     generated: usize,
+    logprobs: Option<usize>,
 }
 
 impl PacedWorker {
@@ -89,6 +90,7 @@ impl Worker for PacedWorker {
         let opened = Job {
             context_tokens,
             generated: 0,
+            logprobs: request.logprobs,
         };
         self.jobs.insert(job, opened);
     }
@@ -118,14 +120,23 @@ impl Worker for PacedWorker {
             let Some(job) = self.jobs.get_mut(&id) else {
                 continue;
             };
+            let token = self.text[job.generated % self.text.len()];
             tokens.push(Sampled {
                 job: id,
-                token: self.text[job.generated % self.text.len()],
-                logprobs: None,
+                token,
+                logprobs: job.logprobs.map(|top| certain(token, top)),
             });
             job.generated += 1;
             job.context_tokens += 1;
         }
         Ok(())
     }
+}
+
+/// The probabilities of somebody who knows what to say: any other byte is one in a billion.
+fn certain(token: u32, top: usize) -> (f32, Vec<(u32, f32)>) {
+    const OTHER: f32 = -20.7;
+    let others = (0..256).filter(|&other| other != token);
+    let ranked = std::iter::once((token, 0.0)).chain(others.map(|other| (other, OTHER)));
+    (0.0, ranked.take(top).collect())
 }
