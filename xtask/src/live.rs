@@ -24,8 +24,8 @@ pub(crate) fn run(seeds: u64) -> anyhow::Result<()> {
     models::run()?;
     let root = workspace::root();
     let mut build = workspace::cargo(&root);
-    build.args(["build", "--release", "--package", "elis-host"]);
-    workspace::run(build.args(["--package", "elis-bench-harness"]))?;
+    build.args(["build", "--release", "--workspace", "--bins"]);
+    workspace::run(&mut build)?;
     let elis = workspace::target_dir(&root).join("release/elis");
     let mut serve = std::process::Command::new(elis);
     serve.args([
