@@ -114,7 +114,9 @@ fn metric(text: &str, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_change_under_load_and_no_request_notices() {
     let worker = ["--worker", "sim:llama2-13b-a100", "--speed", "300"];
-    let server = Server::start(&[&worker[..], &["--predictor", "oracle"]].concat());
+    // The clock of a busy machine is no fault of a policy's.
+    let patient = ["--predictor", "oracle", "--decision-budget-ms", "1000"];
+    let server = Server::start(&[&worker[..], &patient].concat());
     for policy in ["isrtf", "sjf", "fcfs"] {
         // Compiled once; from here on a change is a fresh instance.
         assert_eq!(server.set_policy(policy).await.0, 200);
@@ -283,7 +285,10 @@ async fn the_real_model_says_the_same_alone_and_in_a_crowd() {
         metric(&text, "elis_predictions_asked_total") >= 16.0,
         "{text}"
     );
-    assert_eq!(metric(&text, "elis_predictions_unanswered"), 0.0);
+    assert!(
+        metric(&text, "elis_prediction_error_tokens_count") > 0.0,
+        "{text}"
+    );
     assert_eq!(server.terminate(), 0);
     assert!(std::fs::read_to_string(log).unwrap().lines().count() > 50);
 }
