@@ -60,7 +60,13 @@ pub(crate) fn command(name: &str) -> assert_cmd::Command {
     BUILT.get_or_init(|| {
         let release = binaries().ends_with("release");
         let profile: &[&str] = if release { &["--release"] } else { &[] };
-        cargo(&[&["build", "--quiet", "--workspace", "--bins"], profile].concat());
+        cargo(
+            &[
+                &["build", "--quiet", "--workspace", "--bins", "--tests"],
+                profile,
+            ]
+            .concat(),
+        );
     });
     let policies = policy_path("fcfs").parent().unwrap().to_owned();
     let mut command = assert_cmd::Command::new(binaries().join(name));

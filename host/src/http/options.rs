@@ -66,7 +66,7 @@ pub struct ServerOptions {
     /// How long responses may go on after SIGTERM or SIGINT; a second signal ends them at once
     #[arg(long = "drain-timeout", value_name = "SECONDS", default_value_t = 30)]
     pub drain_timeout_s: u64,
-    /// A web origin whose pages may ask, as in https://chat.example.org; may be repeated, * for all
+    /// An origin, scheme and host, whose pages may ask; may be repeated, * for all
     #[arg(long, value_name = "ORIGIN")]
     pub cors: Vec<String>,
 }
