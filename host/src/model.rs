@@ -107,11 +107,11 @@ fn fetch(name: &str, models: &Path) -> anyhow::Result<()> {
     let unreachable = "the hub cannot be reached or has no such model; a local path always works";
     let repo = ApiBuilder::from_env().build()?.model(name.to_owned());
     let folder = models.join(name.rsplit('/').next().unwrap_or(name));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let bring = |file: &str| -> anyhow::Result<()> {
         let from = repo
             .get(file)
             .with_context(|| format!("{name}: {file}: {unreachable}"))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let to = folder.join(file);
         // Under its name only when it is whole.
         let partial = to.with_extension("partial");
