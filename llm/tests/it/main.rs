@@ -6,6 +6,7 @@
 )]
 
 mod broken;
+mod device;
 mod real;
 mod schedules;
 mod toy;
