@@ -46,7 +46,7 @@ struct Job {
 /// What the device says.
 pub fn calibrate(backend: &mut impl Backend) -> Result<CostHint, DeviceError> {
     const PROMPT: usize = 64;
-    let mut timed = |sequences: &mut [Sequence], count: usize| {
+    let mut timed = |sequences: &mut [Sequence], count: usize| -> Result<f64, DeviceError> {
         let mut best = f64::INFINITY;
         for _ in 0..3 {
             let cache = backend.cache();

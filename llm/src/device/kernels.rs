@@ -34,3 +34,39 @@ pub(super) fn store<T: DeviceRepr>(
     unsafe { launch.launch(LaunchConfig::for_num_elems(count)) }?;
     Ok(())
 }
+
+#[cfg(all(test, not(feature = "cuda")))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const INSIDE: &str = "ELIS_NVRTC_INSIDE";
+
+    /// In a process of its own, which finds the library that `ELIS_NVRTC` names.
+    #[test]
+    fn our_kernels_compile() {
+        if std::env::var_os(INSIDE).is_some() {
+            let ptx = cudarc::nvrtc::compile_ptx(SOURCE).unwrap().to_src();
+            assert!(ptx.contains(".entry kv_store("), "{ptx}");
+            let wrong = SOURCE.replace("unsigned count", "unsigned");
+            let error = cudarc::nvrtc::compile_ptx(wrong).unwrap_err();
+            assert!(format!("{error:?}").contains("count"), "{error:?}");
+            return;
+        }
+        let Some(libraries) = std::env::var_os("ELIS_NVRTC") else {
+            eprintln!("skipped: ELIS_NVRTC names no folder; `cargo xtask test` brings one");
+            return;
+        };
+        let mut inside = Command::new(std::env::current_exe().unwrap());
+        inside
+            .args(["--exact", "device::kernels::tests::our_kernels_compile"])
+            .arg("--nocapture")
+            .env(INSIDE, "1")
+            .env("LD_LIBRARY_PATH", libraries);
+        let output = inside.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let passed = output.status.success() && text.contains("1 passed");
+        assert!(passed, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
