@@ -7,6 +7,7 @@ use elis_llm::{Cpu, CpuBackend, Decoder, Model, Precision, Source};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
+use super::device;
 use super::schedules::{BLOCKS, Fate, alone, fate, scheduled};
 
 fn path() -> Option<PathBuf> {
@@ -115,4 +116,6 @@ fn floats_know_the_capital_of_france() {
     let response = alone(&mut backend, &prompt, 7);
     let text = source.vocabulary.decode(&response).unwrap();
     assert_eq!(text, "The capital of France is Paris.");
+    let on_device = alone(&mut device::backend(&path, BLOCKS), &prompt, 7);
+    assert_eq!(on_device, response);
 }
