@@ -107,8 +107,11 @@ fn bring(package: &str, folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("bringing {package}");
-    // Under its name only when it is whole.
+    // Under its name only when it is whole; pip does not add to what is there.
     let partial = folder.with_extension("partial");
+    if partial.is_dir() {
+        fs::remove_dir_all(&partial)?;
+    }
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]);
     workspace::run(pip.arg("--target").arg(&partial).arg(package))
