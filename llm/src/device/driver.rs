@@ -1,4 +1,5 @@
-//! CUDA devices and their memory, found at run time; a machine without a driver starts all the same.
+//! CUDA devices and their memory, found at run time; a machine without a driver starts all the
+//! same.
 
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaContext, DriverError};

@@ -2,12 +2,12 @@
 //! [`crate::CpuBackend`] is to the processor.
 //!
 //! The same code runs on the processor, where tests compare it with the other backend, and on
-//! NVIDIA GPUs, where the feature `cuda` is on. KV blocks are one candle tensor. What candle has no
-//! way for goes to the driver through cudarc: finding devices and their memory, swaps to pinned host
-//! memory, and one kernel of our own, which writes keys and values into their blocks. Those parts do
-//! not know candle, so that tests can run them on a driver that is none. All copies and kernels of a
-//! model are on one stream: they happen in the order in which they were asked for, and nothing waits
-//! but the logits.
+//! NVIDIA GPUs, where the feature `cuda` is on. KV blocks are one candle tensor. What candle has
+//! no way for goes to the driver through cudarc: finding devices and their memory, swaps to pinned
+//! host memory, and one kernel of our own, which writes keys and values into their blocks. Those
+//! parts do not know candle, so that tests can run them on a driver that is none. All copies and
+//! kernels of a model are on one stream: they happen in the order in which they were asked for,
+//! and nothing waits but the logits.
 
 mod batch;
 #[cfg(feature = "cuda")]

@@ -6,8 +6,8 @@ use cudarc::driver::{
     CudaSlice, CudaStream, DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits,
 };
 
-/// Slots of host memory that the device reads and writes by itself. Copies are put on the stream and
-/// not waited for: what comes behind them there finds them done.
+/// Slots of host memory that the device reads and writes by itself. Copies are put on the stream
+/// and not waited for: what comes behind them there finds them done.
 pub(super) struct Pinned<T: DeviceRepr> {
     stream: Arc<CudaStream>,
     slots: PinnedHostSlice<T>,
