@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod core_properties;
 mod determinism;
+mod endurance;
 mod interpreted;
 mod rogue;
 mod sandbox;
