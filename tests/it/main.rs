@@ -18,5 +18,6 @@ mod scenarios;
 mod serve;
 mod support;
 mod tidy;
+mod traces;
 mod truth;
 mod twins;

@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// Asks it to go, as an operator does, and waits.
-    fn terminate(mut self) -> i32 {
+    pub(crate) fn terminate(mut self) -> i32 {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
