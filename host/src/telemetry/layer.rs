@@ -36,7 +36,7 @@ impl SpanLayer {
         let wanted = move |metadata: &Metadata<'_>| {
             metadata.name() == REQUEST || (decisions && metadata.name() == DECISION)
         };
-        self.with_filter(filter_fn(wanted))
+        Layer::<S>::with_filter(self, filter_fn(wanted))
     }
 }
 

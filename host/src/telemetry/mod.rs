@@ -20,8 +20,8 @@ pub(crate) const REQUEST: &str = "elis.request";
 /// The name of the event that tells of a decision.
 pub(crate) const DECISION: &str = "elis.decision";
 
-/// How long the last spans may take to go out.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the last spans may take to go out, a little more than a collector may.
+const GOODBYE: Duration = Duration::from_secs(6);
 
 /// Options of traces.
 #[derive(Debug, Clone, Default, clap::Args)]
