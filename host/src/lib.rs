@@ -3,4 +3,5 @@
 pub mod device;
 pub mod engine;
 pub mod http;
+pub mod telemetry;
 pub mod worker;

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::runner::{Order, Report};
 use super::tenants::Tenants;
 use super::{Event, GenerateError, GenerateRequest, Generation, IterationLog, Status};
+use crate::telemetry::DECISION;
 
 /// What the scheduling thread is told.
 pub(crate) enum Message {
@@ -341,6 +342,17 @@ impl Driver {
         };
         let decision = self.slot.decide(&snapshot);
         self.metrics.decision.observe(decision.wall.as_secs_f64());
+        let (waiting, running, _) = self.scheduler.load();
+        tracing::trace!(
+            name: DECISION,
+            policy = self.slot.policy().info().name,
+            worker,
+            waiting,
+            running,
+            outcome = decision.plan.as_ref().map_or_else(|exit| exit.name(), |_| "plan"),
+            duration_ms = decision.wall.as_secs_f64() * 1e3,
+            "decision"
+        );
         self.pending.push_back(match decision.plan {
             Ok(plan) => Input::Decided {
                 worker,

@@ -14,7 +14,11 @@ pub(crate) use options::Serve;
 
 /// Serves until a signal comes.
 pub(crate) fn run(options: Serve) -> anyhow::Result<ExitCode> {
-    options.log.install()?;
+    let traces = options.traces.start();
+    let traces = traces.context("cannot start the thread that sends traces")?;
+    // Kept until the end, which sends the last ones.
+    let (layer, _traces) = traces.unzip();
+    options.log.install(layer)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("elis-http")

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use elis_host::engine::EngineOptions;
 use elis_host::http::{LogOptions, ServerOptions};
+use elis_host::telemetry::TraceOptions;
 use elis_llm::Precision;
 use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
@@ -84,6 +85,8 @@ pub(crate) struct Serve {
     pub(crate) server: ServerOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    #[command(flatten)]
+    pub(crate) traces: TraceOptions,
 }
 
 /// What a model may use.

@@ -1,5 +1,7 @@
 //! Whatever the schedule, a sequence's greedy response is the same, token for token.
 
+use std::ops::Range;
+
 use elis_llm::{Cache, Model, Part, Sequence, Workspace, likeliest};
 use proptest::prelude::*;
 
@@ -21,6 +23,39 @@ pub(crate) fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Swap),
         1 => Just(Fate::Evict),
     ]
+}
+
+/// The same for long responses, where computing all of it again costs more.
+pub(crate) fn calm_fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        24 => (1usize..40).prop_map(Fate::Run),
+        6 => Just(Fate::Pause),
+        2 => Just(Fate::Swap),
+        1 => Just(Fate::Evict),
+    ]
+}
+
+/// What the model would say after the prompt and after each token of a response, alone, read in one
+/// go. A response that this gives back is the greedy one.
+pub(crate) fn read(model: &Model, prompt: &[u32], response: &[u32]) -> Vec<u32> {
+    let tokens = [prompt, &response[..response.len() - 1]].concat();
+    let mut cache = Cache::new(model.config().kv_layout(), 40);
+    let mut table = Vec::new();
+    cache.grow(&mut table, tokens.len()).unwrap();
+    let part = |range: Range<usize>| Part {
+        context: range.start,
+        tokens: &tokens[range],
+        table: &table,
+        wants_logits: true,
+    };
+    let single = (prompt.len()..tokens.len()).map(|at| part(at..at + 1));
+    let parts: Vec<Part<'_>> = std::iter::once(part(0..prompt.len()))
+        .chain(single)
+        .collect();
+    let mut space = Workspace::default();
+    let logits = model.forward(&parts, &mut cache, &mut space);
+    let rows = logits.chunks_exact(model.config().vocabulary);
+    rows.map(likeliest).collect()
 }
 
 /// The greedy response to a prompt, alone and in one piece.
@@ -130,6 +165,7 @@ proptest! {
         let prompts: Vec<Vec<u32>> = prompts.collect();
         let together = scheduled(&model, &prompts, 24, &schedule);
         for (prompt, response) in prompts.iter().zip(together) {
+            prop_assert_eq!(&read(&model, prompt, &response), &response);
             prop_assert_eq!(response, alone(&model, prompt, 24));
         }
     }
