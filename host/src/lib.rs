@@ -1,6 +1,5 @@
 //! The live host of Elis: an OpenAI-compatible server whose every iteration a policy decides.
 
-pub mod device;
 pub mod engine;
 pub mod http;
 pub mod telemetry;

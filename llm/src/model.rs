@@ -198,7 +198,7 @@ impl Model {
             out: attended,
         };
         let scratch = &mut space.scratch;
-        causal(cpu, cache.pool(), index, chunks, &mut queries, scratch);
+        causal(cpu, cache.view(), index, chunks, &mut queries, scratch);
         layer.output.forward(attended, normed, scratch);
         add(x, normed);
         rms_norm(cpu, x, &layer.forward_norm, epsilon, normed);

@@ -43,13 +43,11 @@ pub(crate) fn run(options: Serve) -> anyhow::Result<ExitCode> {
 
 fn start(options: &Serve) -> anyhow::Result<Engine> {
     let scheduling = options.engine();
-    let engine = if let Some(worker) = &options.worker {
-        let (model, workers) = parts::paced(options, worker)?;
-        Engine::start(parts::parts(options, model, workers)?, &scheduling)?
-    } else {
-        let (model, workers) = parts::model(options)?;
-        Engine::start(parts::parts(options, model, workers)?, &scheduling)?
+    let (model, worker) = match &options.worker {
+        Some(worker) => parts::paced(options, worker)?,
+        None => parts::model(options)?,
     };
+    let engine = Engine::start(parts::parts(options, model, worker)?, &scheduling)?;
     tracing::info!(
         policy = options.policy,
         predictor = options.predictor,

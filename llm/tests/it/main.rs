@@ -7,6 +7,7 @@
 
 mod begin;
 mod broken;
+mod device;
 mod real;
 mod schedules;
 mod toy;

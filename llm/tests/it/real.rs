@@ -1,13 +1,14 @@
 //! The real small model, which `cargo xtask models` brings.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use elis_llm::{Cpu, Decoder, Model, Precision, Source};
+use elis_llm::{Cpu, CpuBackend, Decoder, Model, Precision, Source};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
 
-use super::schedules::{Fate, alone, calm_fate, read, scheduled};
+use super::schedules::{BLOCKS, Fate, alone, calm_fate, read, scheduled};
 
 fn path() -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/smollm2-135m-instruct");
@@ -101,14 +102,16 @@ fn twenty_responses_are_the_same_under_any_schedule() {
     let strategy = proptest::collection::vec(proptest::collection::vec(calm_fate(), 20), 120);
     let schedule: Vec<Vec<Fate>> = strategy.new_tree(&mut runner).unwrap().current();
     let tokens = 200;
-    let together = scheduled(&model, &prompts, tokens, &schedule);
+    let blocks = BLOCKS * prompts.len() as u32;
+    let mut backend = CpuBackend::new(Arc::new(model), blocks, blocks);
+    let together = scheduled(&mut backend, &prompts, tokens, &schedule);
     for (prompt, response) in prompts.iter().zip(&together) {
         assert_eq!(response.len(), tokens);
-        assert_eq!(response, &read(&model, prompt, response));
+        assert_eq!(response, &read(&mut backend, prompt, response));
     }
     // Reading a response is the same as saying it, token by token, which takes longer.
     for (prompt, response) in prompts.iter().zip(&together).step_by(7) {
-        assert_eq!(response, &alone(&model, prompt, tokens));
+        assert_eq!(response, &alone(&mut backend, prompt, tokens));
     }
     let mut decoder = Decoder::new(vocabulary);
     let pieces = together[0]
@@ -125,7 +128,8 @@ fn floats_know_the_capital_of_france() {
     let precision = Some(Precision::F32);
     let model = Model::load(&mut source, Cpu::detect(), precision, |_| ()).unwrap();
     let prompt = source.vocabulary.encode(&chat(QUESTIONS[0]), true).unwrap();
-    let response = alone(&model, &prompt, 7);
+    let mut backend = CpuBackend::new(Arc::new(model), BLOCKS, 0);
+    let response = alone(&mut backend, &prompt, 7);
     let text = source.vocabulary.decode(&response).unwrap();
     assert_eq!(text, "The capital of France is Paris.");
 }

@@ -219,7 +219,8 @@ fn stock(weights: &HashMap<String, Tensor>, tokens: &[u32]) -> Vec<f32> {
     logits.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn apart(a: &[f32], b: &[f32]) -> f32 {
+/// The largest difference.
+pub(crate) fn apart(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)
