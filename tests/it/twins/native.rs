@@ -1,43 +1,79 @@
 //! Policies as ordinary Rust: the same source that is compiled to Wasm, linked into this test.
 
 use elis_policy_fcfs::Fcfs;
+use elis_policy_gittins::Gittins;
 use elis_policy_isrtf::Isrtf;
+use elis_policy_ltr::Ltr;
 use elis_policy_sdk as sdk;
 use elis_policy_sjf::Sjf;
+use elis_policy_ssjf::Ssjf;
+use elis_policy_trail::Trail;
 use elis_scheduler::columns::{Column, ColumnRef};
 use elis_scheduler::plan::{Interest, Plan, Preemption};
 use elis_scheduler::snapshot::{Header, Snapshot, Triggers};
 use elis_sim::{Answer, Decider};
 
+/// A policy as native code.
+pub(crate) trait Native: Decider {
+    /// What it hands over to the one that takes its place.
+    fn export_state(&self) -> Vec<u8>;
+
+    /// Takes over what another handed over.
+    fn import_state(&mut self, state: &[u8]) -> Result<(), String>;
+}
+
 /// A policy of the SDK behind the same door as one in the sandbox.
-pub(crate) struct Native<P> {
+struct Twin<P> {
     policy: P,
     columns: Vec<Column>,
 }
 
 /// The native form of a policy of this repository.
-pub(crate) fn native(name: &str) -> Box<dyn Decider> {
+pub(crate) fn native(name: &str) -> Box<dyn Native> {
+    configured(name, "")
+}
+
+/// The same with a configuration.
+pub(crate) fn configured(name: &str, toml: &str) -> Box<dyn Native> {
     match name {
-        "fcfs" => Box::new(Native::<Fcfs>::new()),
-        "isrtf" => Box::new(Native::<Isrtf>::new()),
-        "sjf" => Box::new(Native::<Sjf>::new()),
+        "fcfs" => Twin::<Fcfs>::boxed(toml),
+        "gittins" => Twin::<Gittins>::boxed(toml),
+        "isrtf" => Twin::<Isrtf>::boxed(toml),
+        "ltr" => Twin::<Ltr>::boxed(toml),
+        "sjf" => Twin::<Sjf>::boxed(toml),
+        "ssjf" => Twin::<Ssjf>::boxed(toml),
+        "trail" => Twin::<Trail>::boxed(toml),
         other => panic!("policies/{other} has no native form here: add it"),
     }
 }
 
-impl<P: sdk::Policy> Native<P> {
-    fn new() -> Self {
+impl<P: sdk::Policy + 'static> Twin<P> {
+    fn boxed(toml: &str) -> Box<dyn Native> {
         let parse = |name: &&str| Column::parse(name).expect("policies name known columns");
-        Self {
-            policy: P::default(),
+        let mut policy = P::default();
+        policy.configure(toml).expect("a test knows the options");
+        Box::new(Self {
+            policy,
             columns: P::info().columns.iter().map(parse).collect(),
-        }
+        })
     }
 }
 
-impl<P: sdk::Policy> Decider for Native<P> {
+impl<P: sdk::Policy> Native for Twin<P> {
+    fn export_state(&self) -> Vec<u8> {
+        self.policy.export_state()
+    }
+
+    fn import_state(&mut self, state: &[u8]) -> Result<(), String> {
+        self.policy.import_state(state)
+    }
+}
+
+impl<P: sdk::Policy> Decider for Twin<P> {
     fn interest(&self) -> Interest {
-        let predicted = |column: &Column| column.name().starts_with("job-predict");
+        let predicted = |column: &Column| {
+            column.name().starts_with("job-predict") || column.name() == "job-rank-score"
+        };
         let info = P::info();
         Interest {
             triggers: TRIGGERS
