@@ -32,9 +32,9 @@ pub struct Turn {
     pub boosted: bool,
     /// What its words must be from now on.
     pub words: [u64; 2],
-    /// Iterations after which it may stand elsewhere by itself; none for one that has its boost and
-    /// no slot to use it.
-    pub stands_for: Option<u64>,
+    /// Iterations after which it may stand elsewhere by itself: at the soonest, since a boost lasts
+    /// while there is no slot to use it.
+    pub stands_for: u64,
 }
 
 impl Boost {
@@ -50,18 +50,18 @@ impl Boost {
         let runs = u64::from(self.runs);
         // An end that lies further off than a whole boost was not written by this rule.
         let under_way = (generated + 1..=generated + runs).contains(&until);
-        let until = if under_way {
-            until
-        } else if idle >= self.idle_iterations {
+        let until = if idle >= self.idle_iterations {
             generated + runs
+        } else if under_way {
+            until
         } else {
             0
         };
         let boosted = until > generated;
         let stands_for = if boosted {
-            (idle == 0).then_some(until - generated)
+            until - generated
         } else {
-            Some(self.idle_iterations.saturating_sub(idle).max(1))
+            self.idle_iterations.saturating_sub(idle).max(1)
         };
         Turn {
             boosted,
@@ -94,9 +94,9 @@ mod tests {
     fn a_job_starves_from_when_it_was_first_seen_or_last_ran() {
         let fresh = BOOST.turn(1_000, clock(0, 0, [0, 0]));
         assert_eq!((fresh.boosted, fresh.words), (false, [1_001, 0]));
-        assert_eq!(fresh.stands_for, Some(200));
+        assert_eq!(fresh.stands_for, 200);
         let almost = BOOST.turn(1_199, clock(0, 0, fresh.words));
-        assert_eq!((almost.boosted, almost.stands_for), (false, Some(1)));
+        assert_eq!((almost.boosted, almost.stands_for), (false, 1));
         assert!(BOOST.turn(1_200, clock(0, 0, fresh.words)).boosted);
         assert!(!BOOST.turn(1_200, clock(1_100, 5, fresh.words)).boosted);
         assert!(BOOST.turn(1_300, clock(1_100, 5, fresh.words)).boosted);
@@ -106,10 +106,10 @@ mod tests {
     fn it_stays_in_front_for_so_many_tokens_however_long_it_waits_for_a_slot() {
         let starved = BOOST.turn(200, clock(0, 3, [1, 0]));
         assert_eq!(starved.words, [1, 13]);
-        assert_eq!(starved.stands_for, None);
+        assert_eq!(starved.stands_for, 10);
         assert!(BOOST.turn(900, clock(0, 3, starved.words)).boosted);
         let runs = BOOST.turn(908, clock(908, 11, starved.words));
-        assert_eq!((runs.boosted, runs.stands_for), (true, Some(2)));
+        assert_eq!((runs.boosted, runs.stands_for), (true, 2));
         let over = BOOST.turn(910, clock(910, 13, starved.words));
         assert_eq!((over.boosted, over.words), (false, [1, 0]));
     }

@@ -80,7 +80,8 @@ impl Policy for Ltr {
         let jobs = Jobs::of(snapshot);
         let mut plan = Plan::default();
         let mut boosted = vec![false; jobs.len()];
-        let mut stands_for = None;
+        let mut changed = Vec::new();
+        let mut stands_for = u64::MAX;
         for row in 0..jobs.len() {
             let clock = Clock {
                 last_run_iteration: jobs.last_run_iteration[row],
@@ -90,11 +91,14 @@ impl Policy for Ltr {
             let turn = self.boost.turn(header.iteration, clock);
             boosted[row] = turn.boosted;
             if turn.words != clock.words {
-                plan.state_jobs.push(jobs.id[row]);
-                plan.state_values.extend(turn.words);
+                changed.push((jobs.id[row], turn.words));
             }
-            stands_for = stands_for.into_iter().chain(turn.stands_for).min();
+            stands_for = stands_for.min(turn.stands_for);
         }
+        // Rows come in no order, and a plan is to have one.
+        changed.sort_unstable();
+        plan.state_jobs = changed.iter().map(|&(id, _)| id).collect();
+        plan.state_values = changed.iter().flat_map(|&(_, words)| words).collect();
         let ties = Ties {
             arrival_us: jobs.arrival_us,
             id: jobs.id,
@@ -112,10 +116,8 @@ impl Policy for Ltr {
         if header.cpu_blocks_total > 0 {
             plan.victim_mode = Preemption::Swap;
         }
-        if header.last_iteration_us > 0
-            && let Some(iterations) = stands_for
-        {
-            plan.wake_up_us = after(header, iterations);
+        if header.last_iteration_us > 0 {
+            plan.wake_up_us = after(header, stands_for);
         }
         plan
     }

@@ -31,14 +31,4 @@ proptest! {
         let outcome = run(&mut *trail, &one_slot(1), &jobs, &mut oracle());
         prop_assert_eq!(finishes(&outcome), srpt(&jobs));
     }
-
-    #[test]
-    fn a_larger_part_preempts_no_less(jobs in over_time()) {
-        let count = |c: &str| {
-            let mut trail = configured("trail", &format!("c = {c}"));
-            preemptions(&run(&mut *trail, &one_slot(1), &jobs, &mut oracle()))
-        };
-        prop_assert!(count("0") <= count("0.8"));
-        prop_assert!(count("0.8") <= count("1"));
-    }
 }
