@@ -9,7 +9,8 @@
 pub struct Boost {
     /// Iterations without a run after which a job starves.
     pub idle_iterations: u64,
-    /// Runs for which it stays in front, in tokens: a run is an iteration that gives it one.
+    /// Runs for which it stays in front, in tokens: a run is an iteration that gives it one. With 0
+    /// nobody is ever boosted.
     pub runs: u32,
 }
 
@@ -40,6 +41,13 @@ pub struct Turn {
 impl Boost {
     /// Where a job stands at that iteration of its worker.
     pub fn turn(self, iteration: u64, clock: Clock) -> Turn {
+        if self.runs == 0 {
+            return Turn {
+                boosted: false,
+                words: clock.words,
+                stands_for: u64::MAX,
+            };
+        }
         let [seen, until] = clock.words;
         // Counters that are ahead of this worker's are another's, where the job was before.
         let here = |at: &u64| *at <= iteration;
@@ -125,7 +133,8 @@ mod tests {
     #[test]
     fn no_runs_are_no_boost() {
         let none = Boost { runs: 0, ..BOOST };
-        assert!(!none.turn(5_000, clock(0, 7, [1, 0])).boosted);
+        let turn = none.turn(5_000, clock(0, 7, [1, 0]));
+        assert_eq!((turn.boosted, turn.stands_for), (false, u64::MAX));
     }
 
     proptest! {

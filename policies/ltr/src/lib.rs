@@ -116,7 +116,8 @@ impl Policy for Ltr {
         if header.cpu_blocks_total > 0 {
             plan.victim_mode = Preemption::Swap;
         }
-        if header.last_iteration_us > 0 {
+        // Where there are windows, slots change hands at their ends, and the host asks then.
+        if header.window_tokens <= 1 && header.last_iteration_us > 0 && stands_for < u64::MAX {
             plan.wake_up_us = after(header, stands_for);
         }
         plan

@@ -118,7 +118,7 @@ fn two_hundred_iterations_without_a_run_are_worth_ten() {
 }
 
 #[test]
-fn it_wakes_when_the_next_job_would_starve_or_a_boost_ends() {
+fn it_wakes_per_step_when_the_next_job_would_starve_or_a_boost_ends() {
     let ran = |job: Job, last_run_iteration| Job {
         last_run_iteration,
         ..job
