@@ -41,17 +41,18 @@ pub struct Gittins {
 }
 
 impl Gittins {
-    /// The index of a job: by its prediction, or where it has none as one of the recent responses.
-    fn score(&mut self, jobs: &Jobs<'_>, histogram: &[u32], row: usize) -> f32 {
+    /// The index of a job of which nothing is known but that it is one of many.
+    fn unpredicted(&mut self, histogram: &[u32], generated_tokens: u32) -> f32 {
+        let law = Law::Histogram {
+            counts: histogram,
+            bin_tokens: BIN_TOKENS,
+        };
+        self.index.index(law, generated_tokens as f32)
+    }
+
+    /// The index of a job by its prediction.
+    fn predicted(&mut self, jobs: &Jobs<'_>, row: usize) -> f32 {
         let (mean, sigma) = (jobs.remaining_tokens[row], jobs.sigma_tokens[row]);
-        let generated = jobs.generated_tokens[row];
-        if mean.is_nan() {
-            let law = Law::Histogram {
-                counts: histogram,
-                bin_tokens: BIN_TOKENS,
-            };
-            return self.index.index(law, generated as f32);
-        }
         let law = if sigma.is_nan() || sigma <= 0.0 {
             Law::Known(mean)
         } else if self.log_normal {
@@ -59,7 +60,7 @@ impl Gittins {
         } else {
             Law::Normal { mean, sigma }
         };
-        let since = generated.saturating_sub(jobs.predicted_at_tokens[row]);
+        let since = jobs.generated_tokens[row].saturating_sub(jobs.predicted_at_tokens[row]);
         self.index.index(law, since as f32)
     }
 }
@@ -96,8 +97,18 @@ impl Policy for Gittins {
             arrival_us: jobs.arrival_us,
             id: jobs.id,
         };
-        let rows = 0..jobs.len();
-        let scores: Vec<f32> = rows.map(|row| self.score(&jobs, histogram, row)).collect();
+        // Most that nobody predicts have not begun, and all of those are alike.
+        let fresh = self.unpredicted(histogram, 0);
+        let score = |row: usize| {
+            if !jobs.remaining_tokens[row].is_nan() {
+                self.predicted(&jobs, row)
+            } else if jobs.generated_tokens[row] == 0 {
+                fresh
+            } else {
+                self.unpredicted(histogram, jobs.generated_tokens[row])
+            }
+        };
+        let scores: Vec<f32> = (0..jobs.len()).map(score).collect();
         let slots = header.max_num_seqs.saturating_add(LOOKAHEAD);
         Plan {
             // Victims need no list of their own: the host takes them from the end of this one.

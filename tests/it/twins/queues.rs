@@ -40,7 +40,7 @@ impl Queue {
             },
             jobs,
             tenants,
-            histogram: vec![0; HISTOGRAM_BINS],
+            histogram: vec![1; HISTOGRAM_BINS],
         }
     }
 
