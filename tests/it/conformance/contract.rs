@@ -9,7 +9,7 @@ use elis_sim::{Answer, Decider};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::twins::native::{Native, native};
+use crate::twins::native::{Twin, native};
 use crate::twins::queues::{self, Queue};
 use crate::twins::{MODES, loaded, options, policies, run, stream};
 
@@ -20,7 +20,7 @@ fn plan(name: &str, queue: &Queue) -> Plan {
 /// The policy, replaced by a new instance before each decision.
 struct Swapped {
     name: String,
-    policy: Box<dyn Native>,
+    policy: Box<dyn Twin>,
 }
 
 impl Swapped {
@@ -39,7 +39,7 @@ impl Decider for Swapped {
 
     fn decide(&mut self, snapshot: &Snapshot<'_>) -> Answer {
         let mut next = native(&self.name);
-        next.import_state(&self.policy.export_state()).unwrap();
+        next.import_state(&self.policy.export_state());
         self.policy = next;
         self.policy.decide(snapshot)
     }
@@ -82,7 +82,7 @@ proptest! {
                 drop(veteran.decide(&earlier.snapshot()));
             }
             let mut heir = native(&name);
-            heir.import_state(&veteran.export_state()).unwrap();
+            heir.import_state(&veteran.export_state());
             let later = veteran.decide(&queue.snapshot()).plan;
             prop_assert_eq!(later, heir.decide(&queue.snapshot()).plan, "{} remembers", name);
         }

@@ -13,63 +13,58 @@ use elis_scheduler::plan::{Interest, Plan, Preemption};
 use elis_scheduler::snapshot::{Header, Snapshot, Triggers};
 use elis_sim::{Answer, Decider};
 
-/// A policy as native code.
-pub(crate) trait Native: Decider {
-    /// What it hands over to the one that takes its place.
-    fn export_state(&self) -> Vec<u8>;
-
-    /// Takes over what another handed over.
-    fn import_state(&mut self, state: &[u8]) -> Result<(), String>;
-}
-
 /// A policy of the SDK behind the same door as one in the sandbox.
-struct Twin<P> {
+pub(crate) struct Native<P> {
     policy: P,
     columns: Vec<Column>,
 }
 
-/// The native form of a policy of this repository.
-pub(crate) fn native(name: &str) -> Box<dyn Native> {
-    configured(name, "")
+/// What a policy can do beside deciding.
+pub(crate) trait Twin: Decider {
+    fn configure(&mut self, toml: &str);
+    fn export_state(&self) -> Vec<u8>;
+    fn import_state(&mut self, state: &[u8]);
 }
 
-/// The same with a configuration.
-pub(crate) fn configured(name: &str, toml: &str) -> Box<dyn Native> {
-    match name {
-        "fcfs" => Twin::<Fcfs>::boxed(toml),
-        "gittins" => Twin::<Gittins>::boxed(toml),
-        "isrtf" => Twin::<Isrtf>::boxed(toml),
-        "ltr" => Twin::<Ltr>::boxed(toml),
-        "sjf" => Twin::<Sjf>::boxed(toml),
-        "ssjf" => Twin::<Ssjf>::boxed(toml),
-        "trail" => Twin::<Trail>::boxed(toml),
-        other => panic!("policies/{other} has no native form here: add it"),
+impl<P: sdk::Policy> Twin for Native<P> {
+    fn configure(&mut self, toml: &str) {
+        self.policy.configure(toml).unwrap();
     }
-}
 
-impl<P: sdk::Policy + 'static> Twin<P> {
-    fn boxed(toml: &str) -> Box<dyn Native> {
-        let parse = |name: &&str| Column::parse(name).expect("policies name known columns");
-        let mut policy = P::default();
-        policy.configure(toml).expect("a test knows the options");
-        Box::new(Self {
-            policy,
-            columns: P::info().columns.iter().map(parse).collect(),
-        })
-    }
-}
-
-impl<P: sdk::Policy> Native for Twin<P> {
     fn export_state(&self) -> Vec<u8> {
         self.policy.export_state()
     }
 
-    fn import_state(&mut self, state: &[u8]) -> Result<(), String> {
-        self.policy.import_state(state)
+    fn import_state(&mut self, state: &[u8]) {
+        self.policy.import_state(state).unwrap();
     }
 }
 
-impl<P: sdk::Policy> Decider for Twin<P> {
+/// The native form of a policy of this repository.
+pub(crate) fn native(name: &str) -> Box<dyn Twin> {
+    match name {
+        "fcfs" => Box::new(Native::<Fcfs>::new()),
+        "gittins" => Box::new(Native::<Gittins>::new()),
+        "isrtf" => Box::new(Native::<Isrtf>::new()),
+        "ltr" => Box::new(Native::<Ltr>::new()),
+        "sjf" => Box::new(Native::<Sjf>::new()),
+        "ssjf" => Box::new(Native::<Ssjf>::new()),
+        "trail" => Box::new(Native::<Trail>::new()),
+        other => panic!("policies/{other} has no native form here: add it"),
+    }
+}
+
+impl<P: sdk::Policy> Native<P> {
+    fn new() -> Self {
+        let parse = |name: &&str| Column::parse(name).expect("policies name known columns");
+        Self {
+            policy: P::default(),
+            columns: P::info().columns.iter().map(parse).collect(),
+        }
+    }
+}
+
+impl<P: sdk::Policy> Decider for Native<P> {
     fn interest(&self) -> Interest {
         let predicted = |column: &Column| {
             column.name().starts_with("job-predict") || column.name() == "job-rank-score"
