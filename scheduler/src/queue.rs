@@ -246,6 +246,9 @@ impl Queue {
         if jobs.predicted_total_tokens[row].is_nan() {
             let total = prediction.at_tokens as f32 + prediction.remaining_tokens;
             jobs.predicted_total_tokens[row] = total;
+            // No predictor ranks yet, and the first guess of the whole is a rank too: made once,
+            // lower for those that should run sooner.
+            jobs.rank_score[row] = total;
         }
         jobs.predicted_remaining_tokens[row] = prediction.remaining_tokens;
         jobs.predicted_sigma_tokens[row] = prediction.sigma_tokens;

@@ -40,7 +40,7 @@ impl Queue {
             },
             jobs,
             tenants,
-            histogram: vec![0; HISTOGRAM_BINS],
+            histogram: vec![1; HISTOGRAM_BINS],
         }
     }
 
@@ -61,6 +61,9 @@ impl Queue {
             max_new_tokens: 100,
             predicted_total_tokens: tokens,
             predicted_remaining_tokens: tokens,
+            predicted_sigma_tokens: 0.4 * tokens,
+            predicted_p90_tokens: 1.5 * tokens,
+            rank_score: tokens,
             ..JobRow::default()
         };
         Self::new(header, &jobs.iter().map(row).collect::<Vec<_>>())
@@ -71,7 +74,10 @@ impl Queue {
         let rows = (0..self.jobs.len()).map(|row| self.jobs.row(row));
         let mut rows: Vec<JobRow> = rows.collect();
         rows.sort_by_key(|row| row.id.wrapping_mul(seed | 1).rotate_left(17));
-        Self::new(self.header, &rows)
+        Self {
+            histogram: self.histogram.clone(),
+            ..Self::new(self.header, &rows)
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
@@ -107,7 +113,11 @@ fn tokens() -> impl Strategy<Value = f32> {
 fn row() -> impl Strategy<Value = JobRow> {
     let lengths = (tokens(), tokens(), 0u32..400, 0u32..400, 1u32..4_000);
     let others = (0u32..6, 0u32..8, 0u32..9, 0u64..5, any::<bool>());
-    (lengths, others).prop_map(|(lengths, others)| JobRow {
+    let laws = (tokens(), tokens(), tokens());
+    let words = prop_oneof![4 => 0u64..500, 1 => any::<u64>()];
+    let clocks = (0u64..500, 0u32..3, 0u32..4, [words.clone(), words]);
+    let all = (lengths, others, laws, clocks);
+    all.prop_map(|(lengths, others, laws, clocks)| JobRow {
         state: others.0,
         flags: others.1,
         preemptions: others.2,
@@ -121,6 +131,14 @@ fn row() -> impl Strategy<Value = JobRow> {
         predicted_remaining_tokens: lengths.1,
         predicted_at_tokens: lengths.2,
         generated_tokens: lengths.3,
+        predicted_sigma_tokens: laws.0,
+        predicted_p90_tokens: laws.1,
+        rank_score: laws.2,
+        last_run_iteration: clocks.0,
+        runs: clocks.1,
+        gpu_blocks: clocks.2,
+        state_a: clocks.3[0],
+        state_b: clocks.3[1],
         prompt_tokens: lengths.4,
         max_new_tokens: 400,
         ..JobRow::default()
@@ -129,7 +147,10 @@ fn row() -> impl Strategy<Value = JobRow> {
 
 pub(crate) fn queue(rows: Range<usize>) -> impl Strategy<Value = Queue> {
     let numbers = (0u32..40, 0u32..80, any::<u64>(), any::<u8>());
-    (vec(row(), rows), numbers, any::<u64>()).prop_map(|(mut rows, numbers, seed)| {
+    let pace = (0u64..500, 0u32..50_000, 0u32..10);
+    let histogram = vec(0u32..9, HISTOGRAM_BINS);
+    let all = (vec(row(), rows), numbers, pace, histogram, any::<u64>());
+    all.prop_map(|(mut rows, numbers, pace, histogram, seed)| {
         for (row, id) in rows.iter_mut().zip(1..) {
             row.id = id;
         }
@@ -138,8 +159,15 @@ pub(crate) fn queue(rows: Range<usize>) -> impl Strategy<Value = Queue> {
             plan_max: numbers.1,
             now_us: numbers.2,
             fired: Triggers::from_bits(numbers.3),
+            iteration: pace.0,
+            last_iteration_us: pace.1,
+            cpu_blocks_total: pace.2,
             ..Queue::of(&[]).header
         };
-        Queue::new(header, &rows).permuted(seed)
+        let queue = Queue {
+            histogram,
+            ..Queue::new(header, &rows)
+        };
+        queue.permuted(seed)
     })
 }
