@@ -8,12 +8,15 @@ use elis_scheduler::snapshot::{Header, Snapshot, Triggers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+/// Rows of the tenant table.
+const TENANTS: u32 = 3;
+
 /// A queue that lends itself as a snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
     pub(crate) header: Header,
     pub(crate) jobs: JobTable,
-    tenants: TenantTable,
+    pub(crate) tenants: TenantTable,
     histogram: Vec<u32>,
 }
 
@@ -23,15 +26,19 @@ impl Queue {
         for row in rows {
             jobs.push(*row);
         }
-        let running = rows.iter().filter(|row| (1..=2).contains(&row.state));
-        let running = running.count() as u32;
+        let has_slot = |row: &&JobRow| (1..=2).contains(&row.state);
+        let running = rows.iter().filter(has_slot).count() as u32;
         let mut tenants = TenantTable::default();
-        tenants.push(TenantRow {
-            weight: 1.0,
-            running,
-            waiting: rows.len() as u32 - running,
-            ..TenantRow::default()
-        });
+        for tenant in 0..TENANTS {
+            let own = rows.iter().filter(|row| row.tenant == tenant);
+            let running = own.clone().filter(has_slot).count() as u32;
+            tenants.push(TenantRow {
+                weight: 1.0,
+                running,
+                waiting: own.count() as u32 - running,
+                ..TenantRow::default()
+            });
+        }
         Self {
             header: Header {
                 running,
@@ -71,7 +78,10 @@ impl Queue {
         let rows = (0..self.jobs.len()).map(|row| self.jobs.row(row));
         let mut rows: Vec<JobRow> = rows.collect();
         rows.sort_by_key(|row| row.id.wrapping_mul(seed | 1).rotate_left(17));
-        Self::new(self.header, &rows)
+        Self {
+            tenants: self.tenants.clone(),
+            ..Self::new(self.header, &rows)
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
@@ -104,42 +114,100 @@ fn tokens() -> impl Strategy<Value = f32> {
     ]
 }
 
+/// Times that are often the same, now and then far off.
+fn time_us() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0u64..5, 2 => 0u64..10_000_000, 1 => any::<u64>()]
+}
+
 fn row() -> impl Strategy<Value = JobRow> {
     let lengths = (tokens(), tokens(), 0u32..400, 0u32..400, 1u32..4_000);
     let others = (0u32..6, 0u32..8, 0u32..9, 0u64..5, any::<bool>());
-    (lengths, others).prop_map(|(lengths, others)| JobRow {
-        state: others.0,
-        flags: others.1,
-        preemptions: others.2,
-        // Few times for many jobs, so that ties are common; or one too large for a float.
-        arrival_us: if others.4 {
-            others.3
-        } else {
-            (1 << 53) + others.3
-        },
-        predicted_total_tokens: lengths.0,
-        predicted_remaining_tokens: lengths.1,
-        predicted_at_tokens: lengths.2,
-        generated_tokens: lengths.3,
-        prompt_tokens: lengths.4,
-        max_new_tokens: 400,
-        ..JobRow::default()
+    let times = (time_us(), time_us(), time_us(), time_us());
+    let memory = (0u32..4_400, 0u32..40, 0u32..40);
+    let rest = (0..TENANTS, time_us(), time_us());
+    (lengths, others, times, memory, rest).prop_map(|(lengths, others, times, memory, rest)| {
+        JobRow {
+            state: others.0,
+            flags: others.1,
+            preemptions: others.2,
+            // Few times for many jobs, so that ties are common; or one too large for a float.
+            arrival_us: if others.4 {
+                others.3
+            } else {
+                (1 << 53) + others.3
+            },
+            predicted_total_tokens: lengths.0,
+            predicted_remaining_tokens: lengths.1,
+            predicted_at_tokens: lengths.2,
+            generated_tokens: lengths.3,
+            prompt_tokens: lengths.4,
+            max_new_tokens: 400,
+            last_run_us: times.0,
+            service_us: times.1,
+            ttft_deadline_us: times.2,
+            deadline_us: times.3,
+            computed_tokens: memory.0,
+            gpu_blocks: memory.1,
+            cpu_blocks: memory.2,
+            tenant: rest.0,
+            state_a: rest.1,
+            state_b: rest.2,
+            ..JobRow::default()
+        }
     })
+}
+
+/// What a tenant was served, and its weight, sensible or not.
+fn tenant() -> impl Strategy<Value = (f32, u64, u64, u32)> {
+    let weight = prop_oneof![4 => (1u8..5).prop_map(f32::from), 1 => prop::num::f32::ANY];
+    (weight, 0u64..9_000, time_us(), 0u32..2)
+}
+
+/// The worker's own numbers.
+fn worker() -> impl Strategy<Value = Header> {
+    let costs = (0u16..30_000, 0u16..900, 0u16..9, 0u16..900, 0u16..900);
+    let blocks = (0u32..100, 0u32..50, 0u32..50);
+    (costs, blocks, 0u32..16, 0u64..3_000, 1u32..60).prop_map(
+        |(costs, blocks, capabilities, iteration, window_tokens)| Header {
+            iteration_base_us: f32::from(costs.0),
+            iteration_per_seq_us: f32::from(costs.1),
+            iteration_per_kv_token_us: f32::from(costs.2),
+            iteration_per_prefill_token_us: f32::from(costs.3),
+            swap_per_block_us: f32::from(costs.4),
+            gpu_blocks_free: blocks.0,
+            cpu_blocks_total: blocks.1,
+            cpu_blocks_free: blocks.1.min(blocks.2),
+            capabilities,
+            iteration,
+            window_tokens,
+            ..Queue::of(&[]).header
+        },
+    )
 }
 
 pub(crate) fn queue(rows: Range<usize>) -> impl Strategy<Value = Queue> {
     let numbers = (0u32..40, 0u32..80, any::<u64>(), any::<u8>());
-    (vec(row(), rows), numbers, any::<u64>()).prop_map(|(mut rows, numbers, seed)| {
-        for (row, id) in rows.iter_mut().zip(1..) {
-            row.id = id;
-        }
-        let header = Header {
-            max_num_seqs: numbers.0,
-            plan_max: numbers.1,
-            now_us: numbers.2,
-            fired: Triggers::from_bits(numbers.3),
-            ..Queue::of(&[]).header
-        };
-        Queue::new(header, &rows).permuted(seed)
-    })
+    let around = (worker(), vec(tenant(), TENANTS as usize));
+    (vec(row(), rows), numbers, around, any::<u64>()).prop_map(
+        |(mut rows, numbers, around, seed)| {
+            for (row, id) in rows.iter_mut().zip(1..) {
+                row.id = id;
+            }
+            let header = Header {
+                max_num_seqs: numbers.0,
+                plan_max: numbers.1,
+                now_us: numbers.2,
+                fired: Triggers::from_bits(numbers.3),
+                ..around.0
+            };
+            let mut queue = Queue::new(header, &rows);
+            for (row, tenant) in around.1.into_iter().enumerate() {
+                queue.tenants.weight[row] = tenant.0;
+                queue.tenants.input_tokens[row] = tenant.1;
+                queue.tenants.output_tokens[row] = tenant.2;
+                queue.tenants.backlogged_edge[row] = tenant.3;
+            }
+            queue.permuted(seed)
+        },
+    )
 }
