@@ -287,9 +287,10 @@ proptest! {
 }
 
 #[test]
-fn first_come_first_served_keeps_neither_bound() {
+fn by_arrival_neither_bound_holds() {
     let flood = flood(&[(64, 32); 150], &[(64, 32); 100], 0);
-    let watched = apart("fcfs", &flood);
+    // All are equally long, so that isrtf goes by arrival; and it is asked often, unlike fcfs.
+    let watched = apart("isrtf", &flood);
     assert!(watched > 2 * BOUND, "{watched} of {BOUND}");
     let arrivals = [request(0, 10, 20), request(1, 3_000, 2)];
     let outcome = serve(&worker(8, 100.0), &arrivals, &mut *native("fcfs"));
@@ -317,6 +318,28 @@ fn a_tenant_gets_its_weight() {
     };
     assert_eq!(served(1.0), [1, 2]);
     assert_eq!(served(2.0), [2, 1]);
+}
+
+#[test]
+fn a_weight_reaches_the_policy_through_the_simulator() {
+    let share = |weights: &[f32]| {
+        let options = Options {
+            tenant_weights: weights.to_vec(),
+            ..worker(SLOTS, 0.0)
+        };
+        let flood = flood(&[(8, 20); 120], &[(8, 20); 120], 0);
+        let outcome = serve(&options, &flood, &mut *native("vtc"));
+        let finishes = |tenant: u32| {
+            let own = outcome.requests.iter().filter(move |r| r.tenant == tenant);
+            own.map(|r| r.finish_ns)
+        };
+        let end_ns = finishes(1).max().unwrap();
+        finishes(0).filter(|&at_ns| at_ns <= end_ns).count()
+    };
+    // What tenant 0 gets done until tenant 1 is done with 120.
+    assert!((112..=120).contains(&share(&[])), "{}", share(&[]));
+    let third = share(&[1.0, 3.0]);
+    assert!((36..=44).contains(&third), "{third}");
 }
 
 #[test]
