@@ -15,6 +15,7 @@ mod rogue;
 mod sandbox;
 mod scenarios;
 mod serve;
+mod suite;
 mod support;
 mod tidy;
 mod truth;

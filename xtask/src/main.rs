@@ -8,6 +8,7 @@ mod interpreted;
 mod live;
 mod models;
 mod policies;
+mod suite;
 mod test;
 mod traces;
 mod workspace;
@@ -41,6 +42,8 @@ enum Command {
     Bench,
     /// Compare the built-in policies on every real trace and keep a dated result
     Traces(traces::Traces),
+    /// Compare all policies on a suite of workloads and keep a dated result
+    Suite(suite::Suite),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Command::Models => models::run(),
         Command::Bench => bench::run(),
         Command::Traces(traces) => traces::run(&traces),
+        Command::Suite(suite) => suite::run(&suite),
     }
 }
 
