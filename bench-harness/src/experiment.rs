@@ -1,13 +1,11 @@
 //! An experiment: policies times seeds on one workload, run in parallel, each run deterministic.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use cpu_time::ThreadTime;
 use elis_policy_runtime::{LoadError, LoadedPolicy, Runtime, StartError, resolve};
 use elis_predictor::PredictError;
 use elis_sim::outcome::RunOutcome;
 use elis_sim::{Options, SimError, simulate};
-use elis_workloads::{Overrides, Workload, WorkloadError, WorkloadRef};
+use elis_workloads::{Overrides, Spec, Workload, WorkloadError, WorkloadRef};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -59,6 +57,9 @@ pub enum ExperimentError {
     },
 }
 
+/// The name of the clairvoyant reference in reports.
+pub const BOUND: &str = "srpt (clairvoyant)";
+
 /// A policy that takes part, under the name that the report gives it.
 #[derive(Debug, Clone)]
 pub struct Contestant {
@@ -107,6 +108,41 @@ impl Contestant {
         Ok(contestant)
     }
 
+    /// Loads policies as `load` does, each under a name of its own.
+    ///
+    /// # Errors
+    /// The first that cannot be had.
+    pub fn load_all(runtime: &Runtime, given: &[String]) -> Result<Vec<Self>, ExperimentError> {
+        let mut all = Vec::new();
+        for given in given {
+            Self::load(runtime, given)?.join(&mut all, given);
+        }
+        Ok(all)
+    }
+
+    /// Joins others. The same policy in other bytes or under another configuration is another
+    /// contestant, and goes under what was given.
+    pub fn join(mut self, all: &mut Vec<Self>, given: &str) {
+        if all.iter().any(|other| other.name == self.name) {
+            given.clone_into(&mut self.name);
+        }
+        all.push(self);
+    }
+
+    /// Shortest remaining time first with true lengths, decided at every step: the reference that
+    /// gives gains a scale.
+    ///
+    /// # Errors
+    /// isrtf has not been built.
+    pub fn clairvoyant(runtime: &Runtime) -> Result<Self, ExperimentError> {
+        Ok(Self {
+            name: BOUND.into(),
+            predictor: Some("oracle".into()),
+            window_tokens: Some(1),
+            ..Self::load(runtime, "isrtf")?
+        })
+    }
+
     fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
         self.policy
             .start(&self.config)
@@ -124,11 +160,20 @@ fn read_text(path: &str) -> Result<String, ExperimentError> {
     })
 }
 
+/// Where requests come from.
+#[derive(Debug, Clone)]
+pub enum Stream {
+    /// A named workload or a file.
+    Named(WorkloadRef),
+    /// A spec that has no file.
+    Spec(Box<Spec>),
+}
+
 /// What is compared, on what.
 #[derive(Debug, Clone)]
 pub struct Experiment {
     /// The request stream.
-    pub workload: WorkloadRef,
+    pub stream: Stream,
     /// Changes to it; the seed is set for each run.
     pub overrides: Overrides,
     /// Seeds of the workload and of the predictor.
@@ -145,25 +190,26 @@ impl Experiment {
     /// # Errors
     /// The trace or spec cannot be read.
     pub fn load(&self, seed: u64) -> Result<Workload, ExperimentError> {
-        Ok(self.workload.load(&Overrides {
+        let overrides = Overrides {
             seed,
             ..self.overrides.clone()
-        })?)
+        };
+        Ok(match &self.stream {
+            Stream::Named(workload) => workload.load(&overrides)?,
+            Stream::Spec(spec) => spec.generate(&overrides)?,
+        })
     }
 
-    /// Runs every policy on every seed. `progress` hears of each finished run and of all that will
-    /// be. Runs go side by side; each is deterministic, and so is the order of the result.
+    /// Runs every policy on every seed; `progress` hears of each finished run. Runs go side by
+    /// side; each is deterministic, and so is the order of the result.
     ///
     /// # Errors
     /// The first thing that went wrong.
     pub fn run(
         &self,
         contestants: &[Contestant],
-        progress: &(dyn Fn(u64, u64) + Sync),
+        progress: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<RunOutcome>>, ExperimentError> {
-        let total = (contestants.len() * self.seeds.len()) as u64;
-        let done = AtomicU64::new(0);
-        progress(0, total);
         let by_seed: Vec<Vec<RunOutcome>> = self
             .seeds
             .par_iter()
@@ -171,7 +217,7 @@ impl Experiment {
                 let workload = self.load(seed)?;
                 let run = |contestant| {
                     let outcome = self.run_one(contestant, &workload, seed);
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+                    progress();
                     outcome
                 };
                 contestants.par_iter().map(run).collect()

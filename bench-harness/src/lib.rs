@@ -6,4 +6,6 @@ pub mod load;
 pub mod metrics;
 pub mod paper;
 pub mod report;
+pub mod setup;
 pub mod stats;
+pub mod suite;

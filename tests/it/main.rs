@@ -16,6 +16,7 @@ mod rogue;
 mod sandbox;
 mod scenarios;
 mod serve;
+mod suite;
 mod support;
 mod tidy;
 mod traces;

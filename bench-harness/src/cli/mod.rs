@@ -6,6 +6,7 @@ mod load;
 mod options;
 mod output;
 mod paper;
+mod suite;
 mod worker;
 
 use std::process::ExitCode;
