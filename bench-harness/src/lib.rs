@@ -5,5 +5,6 @@ pub mod experiment;
 pub mod load;
 pub mod metrics;
 pub mod paper;
+pub mod replay;
 pub mod report;
 pub mod stats;

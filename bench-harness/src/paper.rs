@@ -197,6 +197,7 @@ fn simulate_cell(
             wait_for_predictions: boundary == Boundary::Batch,
             ..Options::new(profile)
         },
+        record: None,
     };
     let mut by_seed_s = Vec::new();
     for &seed in &experiment.seeds {

@@ -11,6 +11,7 @@ mod conformance;
 mod core_properties;
 mod determinism;
 mod interpreted;
+mod record;
 mod rogue;
 mod sandbox;
 mod scenarios;

@@ -17,12 +17,16 @@ use world::World;
 /// Plays one sequence of operations and settles what is left.
 fn play(setup: &Setup, ops: &[(u16, Op)]) -> World {
     let mut world = World::new(setup.config(), setup.interest);
-    for (pause_us, op) in ops {
-        world.pass(Span::from_us(u64::from(*pause_us)));
-        perform(&mut world, op);
-    }
+    play_on(&mut world, ops);
     world.settle();
     world
+}
+
+fn play_on(world: &mut World, ops: &[(u16, Op)]) {
+    for (pause_us, op) in ops {
+        world.pass(Span::from_us(u64::from(*pause_us)));
+        perform(world, op);
+    }
 }
 
 fn perform(world: &mut World, op: &Op) {
@@ -82,6 +86,23 @@ proptest! {
         let world = play(&setup, &ops);
         prop_assert!(world.live.is_empty(), "lost: {:?}", world.live);
         prop_assert_eq!(world.scheduler.load(), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_record_from_any_moment_on_reproduces_the_rest(
+        setup in draw::setup(),
+        ops in prop::collection::vec((0u16..3_000, draw::op()), 1..160),
+        from in any::<prop::sample::Index>(),
+    ) {
+        let (before, after) = ops.split_at(from.index(ops.len()));
+        let mut world = World::new(setup.config(), setup.interest);
+        play_on(&mut world, before);
+        world.record();
+        play_on(&mut world, after);
+        world.settle();
+        let replayed = world.replay();
+        prop_assert!(replayed.inputs >= after.len() as u64 / 2);
+        prop_assert_eq!(replayed.proven_inputs, replayed.inputs);
     }
 
     #[test]
