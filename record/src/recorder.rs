@@ -174,7 +174,7 @@ impl Recorder {
         let room = self.chunk.bytes.len();
         let chunk = std::mem::take(&mut self.chunk);
         let inputs = chunk.inputs;
-        self.chunk.bytes.reserve(room);
+        self.chunk.bytes.reserve(room.min(CHUNK_BYTES));
         match self.writer.send(chunk, wait) {
             Sent::Taken => {
                 self.inputs += inputs;

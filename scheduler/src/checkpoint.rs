@@ -203,3 +203,110 @@ fn step_is_sound(worker: &Worker) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Batching, Boundary, CostHint, WorkerConfig};
+    use crate::message::{Input, Output};
+    use crate::plan::Plan;
+    use crate::time::Span;
+    use crate::{NO_DEADLINE, Request};
+
+    /// One worker with jobs that decode, jobs that read their prompts and jobs that wait.
+    fn busy() -> State {
+        let worker = WorkerConfig {
+            max_num_seqs: 4,
+            max_batched_tokens: 30,
+            block_size_tokens: 8,
+            gpu_blocks: 60,
+            cpu_blocks: 0,
+            watermark_blocks: 0,
+            batching: Batching::Mixed,
+            cost: CostHint::default(),
+        };
+        let config = Config {
+            boundary: Boundary::Slot,
+            window_tokens: 50,
+            repredict_tokens: 0,
+            prediction_wait: Span::ZERO,
+            decision_deadline: NO_DEADLINE,
+            max_wait: Span::ZERO,
+            jobs_max: 100,
+            seed: 0,
+            workers: alloc::vec![worker],
+        };
+        let mut scheduler = Scheduler::new(config).expect("something can run");
+        let tell = |scheduler: &mut Scheduler, input: Input<'_>| {
+            scheduler.handle(Time::from_us(5), input);
+            while let Some(output) = scheduler.poll_output() {
+                if let Output::Decide { worker, revision } = output {
+                    let plan = Plan::default();
+                    scheduler.handle(
+                        Time::from_us(5),
+                        Input::Decided {
+                            worker,
+                            revision,
+                            plan,
+                        },
+                    );
+                }
+            }
+        };
+        for id in 1..=6 {
+            let request = Request::new(id, 12, 40);
+            tell(&mut scheduler, Input::Arrive(request));
+        }
+        let done = Input::StepDone {
+            worker: 0,
+            iterations: 1,
+            finished: &[],
+        };
+        tell(&mut scheduler, done.clone());
+        tell(&mut scheduler, done);
+        State {
+            config: scheduler.config,
+            interest: scheduler.interest,
+            workers: scheduler.workers,
+            index: scheduler.index,
+            stats: scheduler.stats,
+            revision: scheduler.revision,
+            now: scheduler.now,
+        }
+    }
+
+    #[test]
+    fn a_state_whose_books_do_not_add_up_is_refused() {
+        let state = busy();
+        let queue = &state.workers[0].queue;
+        assert!(queue.decoding > 0 && queue.running > queue.decoding);
+        assert!(queue.len() > queue.running);
+        assert!(Scheduler::try_from(state).is_ok());
+        let spoils: [(fn(&mut State), &str); 14] = [
+            (|s| s.config.window_tokens = 0, "window_tokens"),
+            (|s| s.workers.clear(), "0 workers"),
+            (|s| s.workers[0].number = 1, "configuration"),
+            (|s| s.workers[0].config.gpu_blocks += 1, "configuration"),
+            (|s| s.workers[0].queue.window_left.truncate(1), "length"),
+            (|s| s.workers[0].queue.jobs.flags.truncate(1), "length"),
+            (|s| s.workers[0].queue.decoding += 1, "sorted"),
+            (|s| s.workers[0].queue.running = 99, "sorted"),
+            (|s| s.workers[0].kv.gpu_free += 1, "blocks"),
+            (|s| s.workers[0].queue.tenants.waiting[0] += 1, "tenants"),
+            (|s| s.workers[0].queue.jobs.tenant[0] = 9, "tenants"),
+            (|s| s.workers[0].queue.unplanned += 1, "counts"),
+            (|s| s.workers[0].queue.jobs.id.swap(0, 1), "other rows"),
+            (
+                |s| s.index.insert(50, Place { worker: 0, row: 0 }),
+                "live jobs",
+            ),
+        ];
+        for (spoil, expected) in spoils {
+            let mut state = busy();
+            spoil(&mut state);
+            let error = Scheduler::try_from(state).expect_err(expected);
+            let text = alloc::format!("{error}");
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}

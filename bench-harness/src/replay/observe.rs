@@ -189,6 +189,10 @@ impl Witness for Observer {
         self.observed.policies.push((policy.clone(), 0));
         self.running.clear();
         self.asked.clear();
+        // How a job ended that is gone since a gap, nobody knows.
+        let known =
+            |id: &u64, job: &mut Job| job.outcome != Outcome::Open || scheduler.job(*id).is_some();
+        self.observed.jobs.retain(known);
         self.carry(scheduler);
     }
 

@@ -148,7 +148,7 @@ fn only_whole_lives_count_and_the_others_are_load() {
     assert_eq!(counterfactual.requests(), 4);
     let calibration = counterfactual.calibrate(&Default::default());
     assert_eq!(calibration.requests, 0);
-    let nobody = super::Observed {
+    let nobody = Observed {
         jobs: BTreeMap::new(),
         ..observed
     };
