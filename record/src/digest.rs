@@ -5,13 +5,20 @@ use elis_scheduler::{Output, Scheduler};
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
+/// Rows that a question may cost on average beyond those with a slot, so that a long queue does not
+/// make recording dear.
+const ROWS_PER_QUESTION: usize = 256;
+
 /// XXH3-64 over outputs in their encoding, with the step behind a dispatch and the snapshot behind
-/// a question, each column as little-endian numbers. Not for adversaries: a log is as trustworthy
-/// as whoever hands it over.
+/// a question. Of a snapshot the header and the jobs with a slot count each time, and everything
+/// as soon as there have been enough questions for its length. Not for adversaries: a log is as
+/// trustworthy as whoever hands it over.
 #[derive(Default)]
 pub(crate) struct Digest {
     hash: Xxh3,
     scratch: Vec<u8>,
+    /// Rows that questions have not cost yet.
+    spare: usize,
 }
 
 impl std::fmt::Debug for Digest {
@@ -24,6 +31,7 @@ impl Digest {
     /// Begins anew.
     pub(crate) fn reset(&mut self) {
         self.hash.reset();
+        self.spare = 0;
     }
 
     /// The digest of everything so far.
@@ -53,12 +61,20 @@ impl Digest {
             return;
         };
         self.encoded(&snapshot.header);
-        for column in Column::all() {
+        self.spare += ROWS_PER_QUESTION;
+        let all = self.spare >= snapshot.jobs.len();
+        if all {
+            self.spare = 0;
+        }
+        let running = snapshot.header.running as usize;
+        for column in Column::all().filter(|column| all || column.is_of_jobs()) {
             let mut scratch = std::mem::take(&mut self.scratch);
-            match snapshot.column(column) {
-                ColumnRef::U32s(values) => copy(values, &mut scratch, u32::to_le_bytes),
-                ColumnRef::U64s(values) => copy(values, &mut scratch, u64::to_le_bytes),
-                ColumnRef::F32s(values) => copy(values, &mut scratch, f32::to_le_bytes),
+            let column = snapshot.column(column);
+            let rows = if all { column.len() } else { running };
+            match column {
+                ColumnRef::U32s(values) => copy(&values[..rows], &mut scratch, u32::to_le_bytes),
+                ColumnRef::U64s(values) => copy(&values[..rows], &mut scratch, u64::to_le_bytes),
+                ColumnRef::F32s(values) => copy(&values[..rows], &mut scratch, f32::to_le_bytes),
             }
             self.take_in(scratch);
         }

@@ -247,6 +247,11 @@ impl Column {
         jobs.chain(tenants).chain([Self(Source::LengthHistogram)])
     }
 
+    /// Whether it has a row for each job.
+    pub fn is_of_jobs(self) -> bool {
+        matches!(self.0, Source::Job(_))
+    }
+
     /// Its name in the contract.
     pub fn name(self) -> &'static str {
         match self.0 {
