@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is alive at a time, and it is moved once"
+)]
 pub enum Record<'a> {
     /// The first of all.
     Start(Start),
@@ -91,6 +95,10 @@ impl Checkpoint {
 
 /// An [`Input`] that can be read back. Of a plan or a list either side of the recording has its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is alive at a time, and it is moved once"
+)]
 #[expect(
     missing_docs,
     reason = "each is the input of the same name, field for field"

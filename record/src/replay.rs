@@ -193,7 +193,7 @@ impl<R: Read> Replay<R> {
             Record::Checkpoint(checkpoint) => self.resume(checkpoint, witness)?,
             Record::Policy(policy) => witness.policy(policy),
             Record::Input { after, what } => {
-                self.now = self.now + *after;
+                self.now += *after;
                 self.tell(&what.input(), witness)?;
             }
             Record::Check(digest) => {

@@ -90,7 +90,8 @@ impl TryFrom<State> for Scheduler {
 
 /// What is wrong with a worker, if anything is.
 fn fault(worker: &Worker, index: &JobIndex) -> Option<&'static str> {
-    let checks: [(fn(&Worker) -> bool, &str); 6] = [
+    type Check = (fn(&Worker) -> bool, &'static str);
+    let checks: [Check; 6] = [
         (tables_are_even, "its columns differ in length"),
         (partition_holds, "its rows are not sorted by what they do"),
         (memory_adds_up, "its blocks do not add up"),
@@ -282,7 +283,8 @@ mod tests {
         assert!(queue.decoding > 0 && queue.running > queue.decoding);
         assert!(queue.len() > queue.running);
         assert!(Scheduler::try_from(state).is_ok());
-        let spoils: [(fn(&mut State), &str); 14] = [
+        type Spoil = (fn(&mut State), &'static str);
+        let spoils: [Spoil; 14] = [
             (|s| s.config.window_tokens = 0, "window_tokens"),
             (|s| s.workers.clear(), "0 workers"),
             (|s| s.workers[0].number = 1, "configuration"),

@@ -350,11 +350,12 @@ fn calibrated(refit: &Refit, calibration: &Calibration) -> String {
 
 fn diverged(divergence: &Divergence) -> String {
     let share = divergence.other_jobs_share();
-    let share = share.map_or("no".to_owned(), |share| {
-        format!("{:.1} % of", share * 100.0)
-    });
+    let share = share.map_or_else(
+        || "no".to_owned(),
+        |share| format!("{:.1} % of", share * 100.0),
+    );
     let tau = divergence.tau_mean;
-    let tau = tau.map_or("not defined".to_owned(), |tau| format!("{tau:.3}"));
+    let tau = tau.map_or_else(|| "not defined".to_owned(), |tau| format!("{tau:.3}"));
     format!(
         "on the recorded snapshots {} chooses other jobs in {share} {} decisions; Kendall's tau of \
          the order {tau} (mean of {}); {} decisions were not answered by both",
