@@ -129,6 +129,11 @@ impl PolicySlot {
         &self.policy
     }
 
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
     /// When the policy wants to be asked, and whether it preempts.
     pub fn interest(&self) -> Interest {
         self.policy.interest()

@@ -12,6 +12,7 @@ mod core_properties;
 mod determinism;
 mod endurance;
 mod interpreted;
+mod record;
 mod rogue;
 mod sandbox;
 mod scenarios;

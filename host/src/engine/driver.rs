@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::forecast::{Asked, Forecasts};
 use super::metrics::Metrics;
+use super::recordings::{Order as RecordingOrder, Recordings};
 use super::runner::{Order, Report};
 use super::tenants::Tenants;
 use super::{Event, GenerateError, GenerateRequest, Generation, IterationLog, Status};
@@ -36,6 +37,7 @@ pub(crate) enum Message {
         slot: Box<PolicySlot>,
         reply: oneshot::Sender<()>,
     },
+    Record(RecordingOrder),
     Drain(oneshot::Sender<()>),
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct Driver {
     pub(crate) log: Option<IterationLog>,
     pub(crate) begin: Instant,
     pub(crate) tenants: Tenants,
+    pub(crate) recordings: Recordings,
     jobs: HashMap<u64, Live>,
     next_id: u64,
     /// The request that is being taken in, and why it is not.
@@ -91,6 +94,7 @@ impl Driver {
         messages: Sender<Message>,
         log: Option<IterationLog>,
         tenants: Tenants,
+        recordings: Recordings,
     ) -> Self {
         Self {
             scheduler,
@@ -102,6 +106,7 @@ impl Driver {
             log,
             begin: Instant::now(),
             tenants,
+            recordings,
             jobs: HashMap::new(),
             next_id: 1,
             arriving: None,
@@ -125,9 +130,12 @@ impl Driver {
             }
             self.note();
             if self.drains && self.jobs.is_empty() {
-                for reply in self.draining.drain(..) {
-                    let _ = reply.send(());
-                }
+                let replies = std::mem::take(&mut self.draining);
+                self.recordings.finish(move || {
+                    for reply in replies {
+                        let _ = reply.send(());
+                    }
+                });
             }
         }
     }
@@ -188,6 +196,9 @@ impl Driver {
                 let interest = self.slot.interest();
                 self.tell(Input::PolicyInstalled(interest));
                 let _ = reply.send(());
+            }
+            Message::Record(order) => {
+                self.recordings.take(order, &self.slot, &self.scheduler);
             }
             Message::Drain(reply) => {
                 self.drains = true;
@@ -279,18 +290,23 @@ impl Driver {
 
     /// Hands an input to the core and performs all that follows from it.
     fn tell(&mut self, input: Input<'_>) {
+        self.hand(input);
+        while let Some(input) = self.pending.pop_front() {
+            self.hand(input);
+        }
+        self.recordings.settle(&self.scheduler);
+    }
+
+    fn hand(&mut self, input: Input<'_>) {
         let now = self.now();
+        self.recordings.input(now, &input, &self.slot);
         self.scheduler.handle(now, input);
         self.drain();
-        while let Some(input) = self.pending.pop_front() {
-            let now = self.now();
-            self.scheduler.handle(now, input);
-            self.drain();
-        }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.scheduler.poll_output() {
+            self.recordings.output(&output, &self.scheduler);
             match output {
                 Output::Predict {
                     job,

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Status;
+use super::recordings::Recorded;
 
 type Outcome = [(&'static str, &'static str); 1];
 
@@ -34,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) unanswered: Gauge,
     pub(crate) busy: Counter<f64, std::sync::atomic::AtomicU64>,
     pub(crate) gap: Counter<f64, std::sync::atomic::AtomicU64>,
+    pub(crate) recorded: Recorded,
     core: std::sync::Arc<Mutex<(Status, Stats)>>,
 }
 
@@ -55,6 +57,7 @@ impl Metrics {
             unanswered: Gauge::default(),
             busy: Counter::default(),
             gap: Counter::default(),
+            recorded: Recorded::default(),
             core: std::sync::Arc::default(),
         };
         metrics.registered()
@@ -118,6 +121,7 @@ impl Metrics {
         all.register_with_unit("worker_gap", help, second(), gap);
         let core = std::sync::Arc::clone(&self.core);
         all.register_collector(Box::new(Core(core)));
+        all.register_collector(Box::new(self.recorded.clone()));
         self
     }
 

@@ -38,6 +38,18 @@ pub(super) async fn check(State(app): State<Shared>, request: Request, next: Nex
     }
 }
 
+/// Refuses what a web page can send to a loopback address unasked: a form, but not this type.
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let json = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if !json.is_some_and(|value| value.starts_with("application/json")) {
+        let message = "send the header `Content-Type: application/json`";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    Ok(())
+}
+
 /// How the engine stands.
 pub(super) async fn status(State(app): State<Shared>) -> Json<Status> {
     Json(app.engine.status())
@@ -49,14 +61,7 @@ pub(super) async fn set_policy(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Status>, ApiError> {
-    // A web page can send a form to a loopback address unasked, but not this type.
-    let json = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    if !json.is_some_and(|value| value.starts_with("application/json")) {
-        let message = "send the header `Content-Type: application/json`";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-    }
+    is_json(&headers)?;
     let bytes = read(body, BODY_BYTES_MAX).await?;
     let Policy { policy } = parse(&bytes)?;
     let refused = |reason| ApiError::field("policy", reason).code("policy_refused");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use elis_host::engine::Engine;
+use elis_host::engine::{Engine, Generate as _};
 use elis_host::http::{Ending, Server, on_signals};
 
 pub(crate) use options::Serve;
@@ -25,8 +25,15 @@ pub(crate) fn run(options: Serve) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .build()
         .context("cannot start the HTTP threads")?;
+    let log = options.record.as_deref().map(crate::record::create);
+    let log = log.transpose()?;
     let engine = start(&options)?;
     runtime.block_on(async {
+        // Until the engine is drained, or for as long as this process lives.
+        let _recording = match log {
+            Some(log) => Some(engine.record(Box::new(log)).await?),
+            None => None,
+        };
         let stops = on_signals()?;
         let server = Server::bind(Arc::new(engine), options.server).await?;
         tracing::info!("listening on http://{}", server.address());

@@ -83,6 +83,9 @@ pub(crate) struct Serve {
     /// Record each iteration here, for `elis-bench worker fit`
     #[arg(long, value_name = "CSV", help_heading = "Scheduling")]
     pub(crate) iteration_log: Option<PathBuf>,
+    /// Record everything from the start here, for `elis-bench replay`; see `elis record`
+    #[arg(long, value_name = "PATH", help_heading = "Scheduling")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     #[command(flatten)]
