@@ -3,4 +3,7 @@
 pub mod device;
 pub mod engine;
 pub mod http;
+pub mod shelf;
+pub mod still;
+pub mod synthetic;
 pub mod worker;

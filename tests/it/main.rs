@@ -16,6 +16,7 @@ mod sandbox;
 mod scenarios;
 mod serve;
 mod support;
+mod swap;
 mod tidy;
 mod truth;
 mod twins;
