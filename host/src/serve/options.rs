@@ -17,8 +17,7 @@ Examples:
   elis serve --worker sim:llama2-13b-a100 --policy fcfs     no model: the pace of a modelled GPU
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
        -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'
-  curl -X POST http://127.0.0.1:8081/admin/policy -H 'content-type: application/json' \\
-       -d '{\"policy\":\"fcfs\"}'                             another policy, while requests flow")]
+  elis policy push isrtf && elis policy promote DIGEST      another policy, while requests flow")]
 pub(crate) struct Serve {
     /// The model: a GGUF file, or a folder with one, or with safetensors
     #[arg(long, value_name = "PATH", required_unless_present = "worker")]
