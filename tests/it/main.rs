@@ -19,6 +19,7 @@ mod scenarios;
 mod serve;
 mod suite;
 mod support;
+mod swap;
 mod tidy;
 mod traces;
 mod truth;

@@ -83,6 +83,7 @@ pub(super) struct App {
     pub(super) engine: SharedEngine,
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
+    pub(super) operators: Keys,
     pub(super) template: ChatTemplate,
     pub(super) phase: watch::Receiver<Phase>,
 }
@@ -183,6 +184,7 @@ impl Server {
         }
         let app = Arc::new(App {
             keys: Keys::new(&options)?,
+            operators: Keys::of_operators(&options)?,
             template,
             engine: engine.clone(),
             phase: seen,
@@ -191,7 +193,7 @@ impl Server {
         let options = &app.options;
         let address = SocketAddr::new(options.host, options.port);
         let admin_address = SocketAddr::new(options.admin_host, options.admin_port);
-        let open = options.admin_token.is_none() && !options.admin_host.is_loopback();
+        let open = app.operators.is_empty() && !options.admin_host.is_loopback();
         if open && !options.no_admin {
             return Err(ServeError::OpenAdmin(admin_address));
         }
