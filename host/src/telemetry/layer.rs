@@ -147,9 +147,10 @@ fn request(fields: &Map<String, Value>, end_ns: u64) -> Option<Span> {
 /// The trace and the span of the caller, from a `traceparent` of the W3C; else a new trace.
 fn caller(traceparent: &str) -> (u128, Option<u64>) {
     let mut parts = traceparent.split('-').skip(1);
-    let mut hex = |digits| parts.next().filter(|text| text.len() == digits);
-    let trace = hex(32).and_then(|id| u128::from_str_radix(id, 16).ok());
-    let span = hex(16).and_then(|id| u64::from_str_radix(id, 16).ok());
+    let trace = parts.next().filter(|id| id.len() == 32);
+    let span = parts.next().filter(|id| id.len() == 16);
+    let trace = trace.and_then(|id| u128::from_str_radix(id, 16).ok());
+    let span = span.and_then(|id| u64::from_str_radix(id, 16).ok());
     match (trace, span) {
         (Some(trace @ 1..), Some(span @ 1..)) => (trace, Some(span)),
         _ => (rand::random_range(1..=u128::MAX), None),
