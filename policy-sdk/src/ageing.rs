@@ -1,8 +1,8 @@
 //! A boost for jobs that starve, counted in iterations, with its clock in the job's own two words.
 //!
 //! A job that has not run for so many iterations comes to the front until it has run for so many.
-//! This is the rule of vllm-ltr, which looks at every iteration; here nobody need: the clock is read
-//! off two counters of the host, so that it shows the same however often a policy is asked.
+//! This is the rule of vllm-ltr, which looks at every iteration; here nobody need: the clock is
+//! read off two counters of the host, so that it shows the same however often a policy is asked.
 
 /// When a job starves, and for how long it is in front then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

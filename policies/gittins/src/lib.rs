@@ -1,5 +1,5 @@
-//! The Gittins index: whoever is likely to finish soonest for the least work, by the distribution of
-//! what is still to come.
+//! The Gittins index: whoever is likely to finish soonest for the least work, by the distribution
+//! of what is still to come.
 
 use elis_policy_sdk::lengths::{Gittins as Index, Law};
 use elis_policy_sdk::select::Ties;

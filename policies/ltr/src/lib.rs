@@ -1,7 +1,7 @@
 //! Learning to rank: all jobs by a score that each gets once, with full preemption; whoever starves
 //! comes to the front for a while.
 
-use elis_policy_sdk::ageing::{Boost, Clock};
+use elis_policy_sdk::ageing::{Boost, Clock, Turn};
 use elis_policy_sdk::select::Ties;
 use elis_policy_sdk::{
     Header, Info, Plan, Policy, Preemption, Snapshot, Triggers, columns, config, export_policy,
@@ -41,9 +41,13 @@ impl Default for Ltr {
     }
 }
 
-/// The time at which so many iterations have been done, if they take as long as the last one: half an
-/// iteration earlier, since the host ends an iteration that has begun before it asks.
-fn after(header: &Header, iterations: u64) -> u64 {
+/// When to ask again after so many iterations, if they take as long as the last one: half an
+/// iteration earlier, since the host ends one that has begun before it asks. Where there are
+/// windows, slots change hands at their ends, and the host asks then.
+fn wake_up_us(header: &Header, iterations: u64) -> u64 {
+    if header.window_tokens > 1 || header.last_iteration_us == 0 || iterations == u64::MAX {
+        return 0;
+    }
     let half_us = u64::from(header.last_iteration_us) / 2;
     let halves = iterations.saturating_mul(2).saturating_sub(1);
     header.now_us.saturating_add(half_us.saturating_mul(halves))
@@ -78,49 +82,50 @@ impl Policy for Ltr {
     fn decide(&mut self, snapshot: &Snapshot<'_>) -> Plan {
         let header = snapshot.header;
         let jobs = Jobs::of(snapshot);
-        let mut plan = Plan::default();
-        let mut boosted = vec![false; jobs.len()];
-        let mut changed = Vec::new();
-        let mut stands_for = u64::MAX;
-        for row in 0..jobs.len() {
+        let turn = |row: usize| {
             let clock = Clock {
                 last_run_iteration: jobs.last_run_iteration[row],
                 generated_tokens: jobs.generated_tokens[row],
                 words: [jobs.state_a[row], jobs.state_b[row]],
             };
-            let turn = self.boost.turn(header.iteration, clock);
-            boosted[row] = turn.boosted;
-            if turn.words != clock.words {
-                changed.push((jobs.id[row], turn.words));
-            }
-            stands_for = stands_for.min(turn.stands_for);
-        }
+            self.boost.turn(header.iteration, clock)
+        };
+        let turns: Vec<Turn> = (0..jobs.len()).map(turn).collect();
+        let changed =
+            |&(row, turn): &(usize, &Turn)| turn.words != [jobs.state_a[row], jobs.state_b[row]];
+        let changed = turns.iter().enumerate().filter(changed);
+        let mut states: Vec<(u64, [u64; 2])> = changed
+            .map(|(row, turn)| (jobs.id[row], turn.words))
+            .collect();
         // Rows come in no order, and a plan is to have one.
-        changed.sort_unstable();
-        plan.state_jobs = changed.iter().map(|&(id, _)| id).collect();
-        plan.state_values = changed.iter().flat_map(|&(_, words)| words).collect();
+        states.sort_unstable();
         let ties = Ties {
             arrival_us: jobs.arrival_us,
             id: jobs.id,
         };
         let slots = header.max_num_seqs.saturating_add(LOOKAHEAD);
         let room = slots.min(header.plan_max) as usize;
-        plan.run = ties.best_where(room, jobs.rank, |row| boosted[row]);
-        let rest = room - plan.run.len();
-        plan.run
-            .extend(ties.best_where(rest, jobs.rank, |row| !boosted[row]));
+        let mut run = ties.best_where(room, jobs.rank, |row| turns[row].boosted);
+        let rest = room - run.len();
+        run.extend(ties.best_where(rest, jobs.rank, |row| !turns[row].boosted));
         // Memory is taken from the back: behind all that the list names stand the others, and the
         // host goes on along the list by itself.
-        plan.victims =
-            ties.others_worst_first(&plan.run, jobs.rank, |row| jobs.gpu_blocks[row] > 0);
-        if header.cpu_blocks_total > 0 {
-            plan.victim_mode = Preemption::Swap;
+        let holds = |row: usize| jobs.gpu_blocks[row] > 0;
+        let victims = ties.others_worst_first(&run, jobs.rank, holds);
+        let stands_for = turns.iter().map(|turn| turn.stands_for).min();
+        Plan {
+            run,
+            victims,
+            victim_mode: if header.cpu_blocks_total > 0 {
+                Preemption::Swap
+            } else {
+                Preemption::Recompute
+            },
+            state_jobs: states.iter().map(|&(id, _)| id).collect(),
+            state_values: states.iter().flat_map(|&(_, words)| words).collect(),
+            wake_up_us: wake_up_us(header, stands_for.unwrap_or(u64::MAX)),
+            ..Plan::default()
         }
-        // Where there are windows, slots change hands at their ends, and the host asks then.
-        if header.window_tokens <= 1 && header.last_iteration_us > 0 && stands_for < u64::MAX {
-            plan.wake_up_us = after(header, stands_for);
-        }
-        plan
     }
 }
 

@@ -6,8 +6,8 @@ use elis_policy_sdk::{
     Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, state,
 };
 
-/// Entries beyond the slots. Whether somebody starves changes with time, so a longer list would only
-/// grow old.
+/// Entries beyond the slots. Whether somebody starves changes with time, so a longer list would
+/// only grow old.
 const LOOKAHEAD: u32 = 16;
 
 columns! {

@@ -1,5 +1,5 @@
-//! What every policy must do: a total order over the jobs it is shown, whatever the order of the rows,
-//! the same each time, inside its budget, and not lost when the policy is swapped.
+//! What every policy must do: a total order over the jobs it is shown, whatever the order of the
+//! rows, the same each time, inside its budget, and not lost when the policy is swapped.
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,7 @@ fn a_window_is_served_to_its_end() {
     let mut ranks = FixedError(vec![1_000.0, 5_000.0]);
     let mut options = one_slot(50);
     options.repredict_tokens = 0;
-    // Boosted in 205, in a slot from the end of the fifth window on, and there for all its 30 tokens.
+    // Boosted in 205, in a slot from the end of the fifth window on, there for all its 30 tokens.
     let served = serve("ltr", &options, &jobs, &mut ranks);
     assert_eq!(served, [(280, 1), (1_030, 0)]);
 }

@@ -1,5 +1,5 @@
-//! What every policy must do, whatever its rule (`contract`), and the theorems of the rules that ship,
-//! on one slot where every iteration takes the same time.
+//! What every policy must do, whatever its rule (`contract`), and the theorems of the rules that
+//! ship, on one slot where every iteration takes the same time.
 
 mod contract;
 mod elis;
