@@ -59,7 +59,7 @@ impl Default for FastServe {
 /// A job in its queue; less is served sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
-    /// A new job, while host memory is too full for others to make room for it.
+    /// Its prompt must be read, and host memory is too full for others to make room for it.
     held_back: bool,
     level: u32,
     /// Within a level: those just promoted by how long they have waited, then whoever ran last,
@@ -102,7 +102,7 @@ impl FastServe {
             (true, u64::MAX - last_run_us)
         };
         Standing {
-            held_back: jobs.state[row] == state::NEW && host_is_full(header),
+            held_back: jobs.has_no_kv(row) && host_is_full(header),
             level: place.level,
             turn,
             arrival_us: jobs.arrival_us[row],
@@ -125,6 +125,10 @@ impl FastServe {
 }
 
 impl Jobs<'_> {
+    fn has_no_kv(&self, row: usize) -> bool {
+        matches!(self.state[row], state::NEW | state::EVICTED)
+    }
+
     /// Since when a job that waits has waited.
     fn stepped_us(&self, row: usize) -> u64 {
         self.last_run_us[row].max(self.arrival_us[row])

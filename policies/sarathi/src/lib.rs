@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 
 use elis_policy_sdk::select::least;
 use elis_policy_sdk::{
-    Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, state,
+    Header, Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, state,
 };
 
 /// Entries beyond the slots, so that the host can go on when a job finishes or does not fit.
@@ -23,6 +23,7 @@ columns! {
         prompt_tokens: u32 = "job-prompt-tokens",
         generated_tokens: u32 = "job-generated-tokens",
         computed_tokens: u32 = "job-computed-tokens",
+        gpu_blocks: u32 = "job-gpu-blocks",
     }
 }
 
@@ -49,7 +50,24 @@ fn phase(job_state: u32) -> u32 {
     }
 }
 
+/// A job's place in the order: phase, arrival, id, row.
+type Key = (u32, u64, u64, usize);
+
 impl Jobs<'_> {
+    /// How many of an order have memory for their whole context, at least one. The host takes
+    /// memory chunk by chunk: prompts that begin without room to end would push each other out.
+    fn that_fit(&self, header: &Header, order: &[Key]) -> usize {
+        let size = header.block_size_tokens.max(1);
+        let mut free = i64::from(header.gpu_blocks_free) - i64::from(header.watermark_blocks);
+        let fits = |&&(phase, _, _, row): &&Key| {
+            let context = self.prompt_tokens[row].saturating_add(self.generated_tokens[row]);
+            let held = self.gpu_blocks[row];
+            free -= i64::from(context.div_ceil(size).saturating_sub(held));
+            phase < 2 || free >= 0
+        };
+        order.iter().take_while(fits).count().max(1)
+    }
+
     /// Tokens that a job could use in one iteration: one, unless its prompt is not read yet.
     fn wanted_tokens(&self, row: usize) -> u32 {
         let context = self.prompt_tokens[row].saturating_add(self.generated_tokens[row]);
@@ -88,9 +106,11 @@ impl Policy for Sarathi {
                 let phase = phase(jobs.state[row]);
                 (phase, jobs.arrival_us[row], jobs.id[row], row)
             })
-            .collect();
+            .collect::<Vec<Key>>();
         let room = (header.max_num_seqs as usize + LOOKAHEAD).min(header.plan_max as usize);
-        let order = least(room, keys);
+        let mut order = least(room, keys);
+        let fit = jobs.that_fit(header, &order);
+        order.truncate(fit);
         let slots = order.iter().filter(|key| key.0 < 2);
         let mut victims: Vec<_> = slots.map(|key| Reverse((key.1, key.2))).collect();
         victims.sort_unstable();

@@ -13,6 +13,7 @@ struct Job {
     prompt: u32,
     generated: u32,
     computed: u32,
+    blocks: u32,
 }
 
 fn decide(policy: &mut Sarathi, header: &Header, jobs: &[Job]) -> Plan {
@@ -22,6 +23,7 @@ fn decide(policy: &mut Sarathi, header: &Header, jobs: &[Job]) -> Plan {
     let prompt: Vec<u32> = jobs.iter().map(|job| job.prompt).collect();
     let generated: Vec<u32> = jobs.iter().map(|job| job.generated).collect();
     let computed: Vec<u32> = jobs.iter().map(|job| job.computed).collect();
+    let blocks: Vec<u32> = jobs.iter().map(|job| job.blocks).collect();
     let columns = [
         Column::U64s(&id),
         Column::U64s(&arrival),
@@ -29,6 +31,7 @@ fn decide(policy: &mut Sarathi, header: &Header, jobs: &[Job]) -> Plan {
         Column::U32s(&prompt),
         Column::U32s(&generated),
         Column::U32s(&computed),
+        Column::U32s(&blocks),
     ];
     policy.decide(&Snapshot::new(header, &columns))
 }
@@ -39,6 +42,9 @@ fn header() -> Header {
         max_batched_tokens: 8_192,
         plan_max: 100,
         capabilities: CHUNKED_PREFILL,
+        block_size_tokens: 16,
+        gpu_blocks_free: 10_000,
+        watermark_blocks: 10,
         ..Header::default()
     }
 }
@@ -51,6 +57,7 @@ fn job(id: u64, state: u32, prompt: u32, computed: u32) -> Job {
         prompt,
         generated: 0,
         computed,
+        blocks: computed.div_ceil(16),
     }
 }
 
@@ -93,6 +100,26 @@ fn who_comes_away_empty_waits_for_the_next_iteration() {
 }
 
 #[test]
+fn a_prompt_begins_only_where_there_is_memory_for_all_of_it() {
+    let free = |gpu_blocks_free| Header {
+        gpu_blocks_free,
+        ..header()
+    };
+    let jobs = [
+        job(1, state::PREFILL, 320, 160),
+        job(2, state::NEW, 160, 0),
+        job(3, state::NEW, 16, 0),
+    ];
+    // Ten blocks stay free, ten more are for the rest of the first prompt.
+    let run = |blocks| decide(&mut Sarathi::default(), &free(blocks), &jobs).run;
+    assert_eq!(run(31), [1, 2, 3]);
+    assert_eq!(run(30), [1, 2]);
+    assert_eq!(run(29), [1], "nobody passes the second");
+    let alone = decide(&mut Sarathi::default(), &free(5), &jobs[1..2]);
+    assert_eq!(alone.run, [2], "somebody must begin");
+}
+
+#[test]
 fn a_host_that_reads_prompts_whole_is_left_alone() {
     let whole = Header {
         capabilities: 0,
@@ -125,7 +152,7 @@ proptest! {
             .iter()
             .zip(1..)
             .map(|(&(arrival_us, state, prompt, generated, computed), id)| Job {
-                id, arrival_us, state, prompt, generated, computed,
+                id, arrival_us, state, prompt, generated, computed, blocks: 0,
             })
             .collect();
         let mut sorted = jobs.clone();
