@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use expect_test::expect;
 use serde_json::Value;
 
 use crate::support::command;
@@ -114,6 +115,41 @@ fn a_suite_gives_a_page_and_a_document_that_fits_its_schema() {
     };
     assert_eq!(gain(0, 0), gain(0, 1));
     assert!(gain(1, 0) < gain(1, 1));
+}
+
+/// One line for each policy of each group: mean JCT, gain against fcfs with its interval, verdict.
+fn figures(document: &Value) -> String {
+    let number = |value: &Value| value.as_f64().map_or("-".to_owned(), |v| format!("{v:.3}"));
+    let mut lines = String::new();
+    for cell in document["cells"].as_array().unwrap() {
+        for row in cell["results"].as_array().unwrap() {
+            let versus = row["versus"].as_array().unwrap();
+            let versus = versus
+                .iter()
+                .find(|v| v["measure"] == "jct-mean" && v["against"] == "fcfs");
+            let versus = versus.unwrap_or(&Value::Null);
+            lines += &format!(
+                "{} {} jct {} gain {} [{}, {}] {}\n",
+                cell["id"].as_str().unwrap(),
+                row["policy"].as_str().unwrap(),
+                number(&row["scores"][0]["value"]),
+                number(&versus["gain"]),
+                number(&versus["ci95"][0]),
+                number(&versus["ci95"][1]),
+                versus["verdict"].as_str().unwrap_or("-"),
+            );
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_small_suite_has_the_figures_that_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = written(folder.path(), SUITE);
+    let output = run(&suite, &["--policy", "sjf", "--json", "-"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    expect![].assert_eq(&figures(&document));
 }
 
 #[test]

@@ -83,8 +83,10 @@ fn errors(document: &SuiteDocument, sweep: &SweepRecord) -> Option<Figure> {
     let bound = cell.and_then(|cell| cell.results.iter().find(|r| r.policy == document.bound));
     let ends = [sweep_end(sweep, f64::min), sweep_end(sweep, f64::max)];
     if let Some(gain) = bound.and_then(|row| row.gain(first)) {
+        // The first word is enough beside a curve.
+        let name = document.bound.split(' ').next().unwrap_or_default();
         lines.push(Line {
-            name: tame(&document.bound, 16),
+            name: tame(name, 16),
             points: ends.map(|x| [x, gain * 100.0]).into(),
             color: FAINT,
             dots: false,
