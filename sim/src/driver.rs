@@ -474,6 +474,7 @@ fn text(arrival: &Arrival, generated_tokens: u32) -> Option<Text<'_>> {
     Some(Text {
         prompt: &response.prompt,
         generated: response.after(generated_tokens),
+        served_model: &response.model,
     })
 }
 

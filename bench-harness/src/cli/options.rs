@@ -23,6 +23,9 @@ pub(crate) struct StreamArgs {
     /// File of the prompts that a responses: file names by id (may be given again)
     #[arg(long, value_name = "FILE")]
     pub(crate) prompts: Vec<PathBuf>,
+    /// Of a responses: file, only prompts that no predictor of `elis-predictor train` was fitted to
+    #[arg(long)]
+    pub(crate) unseen: bool,
     /// Requests per second; rescales a spec's arrivals or a lengths: file
     #[arg(long, value_name = "RPS")]
     pub(crate) rate: Option<f64>,
@@ -67,6 +70,7 @@ impl StreamArgs {
             for_s: self.for_s,
             arrivals,
             prompts: self.prompts.clone(),
+            unseen: self.unseen,
             limits: Limits {
                 max_prompt_tokens: self.max_prompt_tokens,
                 max_output_tokens: self.max_output_tokens,
