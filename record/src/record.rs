@@ -93,7 +93,8 @@ impl Checkpoint {
     }
 }
 
-/// An [`Input`] that can be read back. Of a plan or a list either side of the recording has its own.
+/// An [`Input`] that can be read back. What is written borrows its plans and lists, what is read
+/// owns them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::large_enum_variant,

@@ -37,10 +37,10 @@ Examples:
 
 Every replay compares the digests of the log: steps, snapshots and outputs of the core are those of
 the recorded run. --verify also asks the recorded policies again, where they are at hand. Under
---policy divergence is counted on the recorded snapshots; completion times are simulated, on a worker
-fitted to the recorded iterations, and the report says how far that is from the recorded run.
+--policy divergence is counted on the recorded snapshots; completion times are simulated, on a
+worker fitted to the recorded iterations, and the report says how far that is from the recorded run.
 
-Exit codes: 0 done, also where a log was cut off; 1 the log is damaged or does not reproduce; 2 usage.")]
+Exit codes: 0 done, also where a log was cut off; 1 damaged, or it does not reproduce; 2 usage.")]
 pub(crate) struct Replay {
     /// The log
     #[arg(value_name = "LOG")]

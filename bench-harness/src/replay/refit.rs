@@ -33,7 +33,7 @@ pub enum RefitError {
     Fit(#[from] FitError),
 }
 
-/// The worker of a log: its memory and its limits as configured, its pace as recorded, or as that of
+/// The worker of a log: its memory and its limits as configured, its pace as recorded, or that of
 /// `given`.
 ///
 /// # Errors
