@@ -326,7 +326,8 @@ mod tests {
             ..Options::default()
         });
         let shared = runtime.unwrap().shared;
-        let module = wasmtime::Module::new(&shared.engine, COUNTS).unwrap();
+        let module =
+            wasmtime::Module::new(&shared.engine, wat::parse_str(COUNTS).unwrap()).unwrap();
         let mut store = Store::new(&shared.engine, Limits::new(1 << 20));
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline()));
         let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();

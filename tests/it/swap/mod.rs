@@ -26,7 +26,7 @@ const WORKER: [&str; 6] = [
     "--worker",
     "sim:llama2-13b-a100",
     "--speed",
-    "300",
+    "100",
     "--predictor",
     "oracle",
 ];

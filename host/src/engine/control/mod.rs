@@ -281,7 +281,13 @@ impl Policies {
         };
         let seat = workshop.seat(&policy, choice)?;
         let shadow = Shadow::start(seat, share).map_err(PolicyError::Thread)?;
-        self.send(Order::Shadow(Some(Box::new(shadow))))
+        self.set_shadow(Some(Box::new(shadow)))
+    }
+
+    fn set_shadow(&self, shadow: Option<Box<Shadow>>) -> Result<(), PolicyError> {
+        let (reply, answer) = channel();
+        self.send(Order::Shadow { shadow, reply })?;
+        answer.recv().map_err(|_| PolicyError::Gone)
     }
 
     /// Ends the shadow run, if there is one.
@@ -290,7 +296,7 @@ impl Policies {
     ///
     /// The engine is gone.
     pub fn end_shadow(&self, who: &str) -> Result<(), PolicyError> {
-        let ended = self.send(Order::Shadow(None));
+        let ended = self.set_shadow(None);
         self.audit(who, "end shadow", None, &ended);
         ended
     }

@@ -64,7 +64,10 @@ pub(crate) enum Order {
         reply: Sender<Result<Installed, Refusal>>,
     },
     /// Let this decide in shadow, or nobody any more.
-    Shadow(Option<Box<Shadow>>),
+    Shadow {
+        shadow: Option<Box<Shadow>>,
+        reply: Sender<()>,
+    },
 }
 
 /// A policy has become the live one.
@@ -256,7 +259,7 @@ impl Deck {
             Order::Rollback { epoch, reply } => {
                 let _ = reply.send(self.rollback(epoch, waiting));
             }
-            Order::Shadow(shadow) => {
+            Order::Shadow { shadow, reply } => {
                 let before = self.interest();
                 self.shadow = shadow.map(|shadow| *shadow);
                 // A question too many would cost the live policy its plan.
@@ -264,6 +267,7 @@ impl Deck {
                     self.told = None;
                 }
                 self.post();
+                let _ = reply.send(());
             }
         }
     }
@@ -284,6 +288,9 @@ impl Deck {
         } else {
             0
         };
+        // Who has become live need not be watched any more.
+        let digest = seat.choice.digest;
+        self.shadow.take_if(|shadow| shadow.choice.digest == digest);
         let old = std::mem::replace(&mut self.live, seat);
         self.warm.push(old);
         if self.warm.len() > WARM_MAX {
