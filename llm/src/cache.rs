@@ -80,7 +80,7 @@ impl<P> Cache<P> {
     /// Takes all blocks of a table back, and the slots that belong to it.
     pub fn release(&mut self, table: &mut Vec<u32>, swapped: &mut Vec<u32>) {
         self.free.extend(table.drain(..).rev());
-        self.free_slots.extend(swapped.drain(..));
+        self.free_slots.append(swapped);
     }
 
     pub(crate) fn pool(&self) -> &P {

@@ -21,7 +21,7 @@ mod vocabulary;
 pub use backend::{Backend, CpuBackend, DeviceError};
 pub use cache::{Cache, HostPool, NoBlock, Pool};
 pub use config::Config;
-pub use elis_ragged::{Cpu, Precision};
+pub use elis_ragged::{Cpu, Pairing, Precision};
 pub use error::LoadError;
 pub use load::Source;
 pub use model::{Model, Part, Workspace};

@@ -188,7 +188,9 @@ fn link(to: &str, name: &Path) -> anyhow::Result<()> {
 /// The functions of the driver that cudarc knows, from its source.
 fn driver_functions(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut cargo = workspace::cargo(root);
-    let output = cargo.args(["metadata", "--format-version", "1"]).output()?;
+    // CUDA is built for Linux only, and without a platform cargo would bring the crates of all.
+    cargo.args(["metadata", "--format-version", "1", "--filter-platform"]);
+    let output = cargo.arg("x86_64-unknown-linux-gnu").output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let cudarc = packages.iter().find(|package| package["name"] == "cudarc");

@@ -224,3 +224,124 @@ impl<B> std::fmt::Debug for ModelWorker<B> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use elis_llm::{Config, HostPool, Pairing, Sampling};
+    use elis_scheduler::{BlockMove, PrefillChunk};
+
+    use super::*;
+
+    /// A backend that thinks of the same token always.
+    struct Mute {
+        config: Config,
+        cache: Cache,
+        logits: Vec<f32>,
+    }
+
+    impl Backend for Mute {
+        type Pool = HostPool;
+
+        fn config(&self) -> &Config {
+            &self.config
+        }
+
+        fn cache(&mut self) -> &mut Cache {
+            &mut self.cache
+        }
+
+        fn forward(&mut self, parts: &[Part<'_>]) -> Result<&mut [f32], DeviceError> {
+            if parts.len() > 2 {
+                return Err(DeviceError("out of memory".to_owned()));
+            }
+            let count = parts.iter().filter(|part| part.wants_logits).count();
+            self.logits = [0.0, 1.0].repeat(count);
+            Ok(&mut self.logits)
+        }
+    }
+
+    /// A worker with so many blocks and jobs of 64 tokens, two blocks each.
+    fn worker(blocks: u32, swap_blocks: u32, jobs: u64) -> ModelWorker<Mute> {
+        let config = Config {
+            architecture: "llama".to_owned(),
+            layers: 1,
+            width: 2,
+            heads: 1,
+            kv_heads: 1,
+            dim: 2,
+            inner: 2,
+            vocabulary: 2,
+            context_tokens: 256,
+            epsilon: 1e-5,
+            rope_base: 10_000.0,
+            rope_divisors: Vec::new(),
+            pairing: Pairing::Halves,
+        };
+        let backend = Mute {
+            cache: Cache::with_swap(config.kv_layout(), blocks, swap_blocks),
+            config,
+            logits: Vec::new(),
+        };
+        let options = ModelOptions {
+            max_num_seqs: 4,
+            max_batched_tokens: 256,
+            cost: CostHint::default(),
+        };
+        let mut worker = ModelWorker::new(backend, options);
+        for job in 0..jobs {
+            let request = GenerateRequest::plain("", &[0; 64], Sampling::default());
+            worker.open(job, &Arc::new(request));
+        }
+        worker
+    }
+
+    fn read(worker: &mut ModelWorker<Mute>, jobs: &[u64]) -> Result<Vec<u32>, WorkerError> {
+        let chunk = |&job: &u64| PrefillChunk {
+            job,
+            tokens: 64,
+            context_tokens: 0,
+            last: true,
+        };
+        let prefill: Vec<PrefillChunk> = jobs.iter().map(chunk).collect();
+        let iteration = Iteration {
+            decode: &[],
+            prefill: &prefill,
+        };
+        let mut tokens = Vec::new();
+        worker.iterate(&iteration, &mut tokens)?;
+        Ok(tokens.into_iter().map(|sampled| sampled.token).collect())
+    }
+
+    fn swaps(out: &[u64], back: &[u64]) -> Step {
+        let moves = |jobs: &[u64]| -> Vec<BlockMove> {
+            let moved = jobs.iter().map(|&job| BlockMove { job, blocks: 2 });
+            moved.collect()
+        };
+        Step {
+            swap_out: moves(out),
+            swap_in: moves(back),
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn two_full_memories_exchange_jobs_within_a_step() {
+        let mut worker = worker(4, 4, 4);
+        assert_eq!(read(&mut worker, &[0, 1]), Ok(vec![1, 1]));
+        worker.begin(&swaps(&[0, 1], &[])).unwrap();
+        assert_eq!(read(&mut worker, &[2, 3]), Ok(vec![1, 1]));
+        worker.begin(&swaps(&[2, 3], &[1, 0])).unwrap();
+        let free = worker.backend.cache().free_blocks();
+        assert_eq!(free, 0, "both are back, none is half here");
+        worker.begin(&swaps(&[0], &[3])).unwrap();
+        let error = worker.begin(&swaps(&[], &[0, 2])).unwrap_err();
+        assert!(error.to_string().contains("no room"), "{error}");
+    }
+
+    #[test]
+    fn what_the_device_says_is_told() {
+        let mut worker = worker(6, 0, 3);
+        let error = read(&mut worker, &[0, 1, 2]).unwrap_err();
+        assert_eq!(error, WorkerError("out of memory".to_owned()));
+    }
+}

@@ -1,6 +1,9 @@
 //! What goes to the driver, run on a driver that is none: `fake_driver.c`, compiled when the tests
 //! run. cudarc finds a driver once and for a whole process, so each test starts itself anew.
 
+// Where candle links the driver, cuBLAS would not start on this one.
+#![cfg(not(feature = "cuda"))]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub(super) fn store<T: DeviceRepr>(
     Ok(())
 }
 
-#[cfg(all(test, not(feature = "cuda")))]
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 

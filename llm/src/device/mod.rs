@@ -13,7 +13,7 @@ mod batch;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod driver;
-#[cfg(all(test, not(feature = "cuda")))]
+#[cfg(test)]
 mod fake;
 #[cfg(any(test, feature = "cuda"))]
 mod kernels;

@@ -91,7 +91,7 @@ impl InplaceOp3 for Store {
         match (pool, rows) {
             (CpuStorage::F32(pool), CpuStorage::F32(rows)) => store(pool, rows, cells, len),
             (CpuStorage::BF16(pool), CpuStorage::BF16(rows)) => {
-                store::<bf16>(pool, rows, cells, len)
+                store::<bf16>(pool, rows, cells, len);
             }
             _ => candle_core::bail!("keys and values are f32 or bf16, as their pool is"),
         }

@@ -8,6 +8,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
 
+use super::device;
 use super::schedules::{BLOCKS, Fate, alone, calm_fate, read, scheduled};
 
 fn path() -> Option<PathBuf> {
@@ -132,4 +133,6 @@ fn floats_know_the_capital_of_france() {
     let response = alone(&mut backend, &prompt, 7);
     let text = source.vocabulary.decode(&response).unwrap();
     assert_eq!(text, "The capital of France is Paris.");
+    let on_device = alone(&mut device::backend(&path, BLOCKS), &prompt, 7);
+    assert_eq!(on_device, response);
 }
