@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use elis_host::engine::EngineOptions;
 use elis_host::http::{LogOptions, ServerOptions};
 use elis_host::telemetry::TraceOptions;
-use elis_llm::Precision;
 use elis_llm::device::Place;
 use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
