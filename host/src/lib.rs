@@ -2,4 +2,8 @@
 
 pub mod engine;
 pub mod http;
+pub mod shelf;
+pub mod still;
+pub mod synthetic;
+pub mod telemetry;
 pub mod worker;

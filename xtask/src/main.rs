@@ -9,6 +9,7 @@ mod interpreted;
 mod live;
 mod models;
 mod policies;
+mod suite;
 mod test;
 mod traces;
 mod workspace;
@@ -43,6 +44,8 @@ enum Command {
     Cuda(cuda::Cuda),
     /// Compare the built-in policies on every real trace and keep a dated result
     Traces(traces::Traces),
+    /// Compare all policies on a suite of workloads and keep a dated result
+    Suite(suite::Suite),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench => bench::run(),
         Command::Cuda(options) => cuda::run(&options),
         Command::Traces(traces) => traces::run(&traces),
+        Command::Suite(suite) => suite::run(&suite),
     }
 }
 

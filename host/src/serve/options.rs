@@ -6,6 +6,7 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use elis_host::engine::EngineOptions;
 use elis_host::http::{LogOptions, ServerOptions};
+use elis_host::telemetry::TraceOptions;
 use elis_llm::device::Place;
 use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
@@ -18,8 +19,7 @@ Examples:
   elis serve --worker sim:llama2-13b-a100 --policy fcfs     no model: the pace of a modelled GPU
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
        -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'
-  curl -X POST http://127.0.0.1:8081/admin/policy -H 'content-type: application/json' \\
-       -d '{\"policy\":\"fcfs\"}'                             another policy, while requests flow")]
+  elis policy push isrtf && elis policy promote DIGEST      another policy, while requests flow")]
 pub(crate) struct Serve {
     /// The model: a GGUF file, or a folder with one, or with safetensors
     #[arg(long, value_name = "PATH", required_unless_present = "worker")]
@@ -33,9 +33,18 @@ pub(crate) struct Serve {
     /// The name that clients give the model, by default its own
     #[arg(long, value_name = "NAME")]
     pub(crate) served_model_name: Option<String>,
-    /// The policy, by name or path
+    /// The first policy, by name or path; with --state-dir the one that was live last goes on
     #[arg(long, default_value = "fcfs")]
     pub(crate) policy: String,
+    /// The configuration of --policy, a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_config: Option<PathBuf>,
+    /// Where policies, the live one's name and the audit log outlive the server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Take only policies that are signed with this minisign key; may be repeated
+    #[arg(long, value_name = "PUBLIC KEY FILE")]
+    pub(crate) require_signature: Vec<PathBuf>,
     /// Who predicts lengths: none, oracle, constant:N, noisy:MAE, or the folder of a trained one
     #[arg(long, default_value = "none")]
     pub(crate) predictor: String,
@@ -71,7 +80,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "REQUESTS", default_value_t = 4096, help_heading = "Scheduling",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) queue: u32,
-    /// The longest that a decision may take before arrival order stands in
+    /// What a decision may take of the processor before arrival order stands in
     #[arg(long, value_name = "MS", default_value_t = 2, help_heading = "Scheduling",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) decision_budget_ms: u32,
@@ -81,10 +90,15 @@ pub(crate) struct Serve {
     /// Record each iteration here, for `elis-bench worker fit`
     #[arg(long, value_name = "CSV", help_heading = "Scheduling")]
     pub(crate) iteration_log: Option<PathBuf>,
+    /// Record everything from the start here, for `elis-bench replay`; see `elis record`
+    #[arg(long, value_name = "PATH", help_heading = "Scheduling")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    #[command(flatten)]
+    pub(crate) traces: TraceOptions,
 }
 
 /// What a model may use.

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use elis_cost::Profile;
-use elis_host::engine::{IterationLog, Parts, Predictor, ServedModel};
+use elis_host::engine::{IterationLog, Parts, PolicyOptions, Predictor, ServedModel};
+use elis_host::shelf::{Shelf, Signers};
 use elis_host::worker::{ModelOptions, ModelWorker, PacedWorker, Worker, calibrate};
 use elis_llm::device::{Device, DeviceBackend, DeviceModel, Floats, Place};
 use elis_llm::{Backend, Cache, Cpu, CpuBackend, Model, Precision, Source, Vocabulary};
@@ -144,6 +145,7 @@ pub(super) fn parts(
         metering: Metering::Epoch {
             budget_ms: options.decision_budget_ms,
         },
+        cache_dir: options.state_dir.as_ref().map(|dir| dir.join("compiled")),
         ..Options::default()
     })?;
     let log = options.iteration_log.as_deref().map(|path| {
@@ -154,8 +156,25 @@ pub(super) fn parts(
         model,
         workers: vec![worker],
         runtime,
-        policy: options.policy.clone(),
+        policy: policies(options)?,
         log: log.transpose()?,
+    })
+}
+
+fn policies(options: &Serve) -> anyhow::Result<PolicyOptions> {
+    let config = match &options.policy_config {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?,
+        None => String::new(),
+    };
+    Ok(PolicyOptions {
+        policy: options.policy.clone(),
+        config,
+        shelf: match &options.state_dir {
+            Some(dir) => Shelf::open(dir)?,
+            None => Shelf::in_memory(),
+        },
+        signers: Signers::read(&options.require_signature)?,
     })
 }
 

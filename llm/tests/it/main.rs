@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+mod begin;
 mod broken;
 mod device;
 mod real;

@@ -1,5 +1,6 @@
 //! Whatever the schedule, a sequence's greedy response is the same, token for token.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +27,39 @@ pub(crate) fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Swap),
         1 => Just(Fate::Evict),
     ]
+}
+
+/// The same for long responses, where computing all of it again costs more.
+pub(crate) fn calm_fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        24 => (1usize..40).prop_map(Fate::Run),
+        6 => Just(Fate::Pause),
+        2 => Just(Fate::Swap),
+        1 => Just(Fate::Evict),
+    ]
+}
+
+/// What the model would say after the prompt and after each token of a response, alone, read in one
+/// go. A response that this gives back is the greedy one.
+pub(crate) fn read(backend: &mut impl Backend, prompt: &[u32], response: &[u32]) -> Vec<u32> {
+    let tokens = [prompt, &response[..response.len() - 1]].concat();
+    let mut table = Vec::new();
+    backend.cache().grow(&mut table, tokens.len()).unwrap();
+    let part = |range: Range<usize>| Part {
+        context: range.start,
+        tokens: &tokens[range],
+        table: &table,
+        wants_logits: true,
+    };
+    let single = (prompt.len()..tokens.len()).map(|at| part(at..at + 1));
+    let parts: Vec<Part<'_>> = std::iter::once(part(0..prompt.len()))
+        .chain(single)
+        .collect();
+    let size = backend.config().vocabulary;
+    let logits = backend.forward(&parts).unwrap();
+    let said = logits.chunks_exact(size).map(likeliest).collect();
+    backend.cache().release(&mut table, &mut Vec::new());
+    said
 }
 
 /// Blocks for each prompt of a test.
