@@ -199,8 +199,10 @@ impl Experiment {
         let name = contestant.predictor.as_ref().unwrap_or(&self.predictor);
         let mut predictor = elis_predictor::parse(name, seed)?;
         let mut slot = contestant.start()?;
+        let tenants = workload.provenance.tenants.iter();
         let mut options = Options {
             seed,
+            tenant_weights: tenants.map(|tenant| tenant.weight as f32).collect(),
             ..self.options.clone()
         };
         if let Some(window_tokens) = contestant.window_tokens {

@@ -36,6 +36,8 @@ pub(crate) struct Hidden {
     pub(crate) cancelled: bool,
     /// Tokens that must have KV before it can decode.
     pub(crate) prefill_target: u32,
+    /// Prompt tokens that its tenant has been counted for: reading them again is no new service.
+    pub(crate) counted_tokens: u32,
 }
 
 /// One worker's jobs.
@@ -143,6 +145,7 @@ impl Queue {
             predicting: false,
             cancelled: false,
             prefill_target: row.prompt_tokens,
+            counted_tokens: 0,
         };
         index.insert(
             request.id,

@@ -8,6 +8,7 @@
 mod arrows;
 mod cli;
 mod conformance;
+mod conformance_service;
 mod core_properties;
 mod determinism;
 mod interpreted;
