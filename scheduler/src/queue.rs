@@ -17,6 +17,7 @@ pub(crate) const UNRANKED: u32 = u32::MAX;
 
 /// What the core keeps of a job beside what a policy sees.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Hidden {
     /// Position in the current plan, or [`UNRANKED`].
     pub(crate) rank: u32,
@@ -42,6 +43,7 @@ pub(crate) struct Hidden {
 
 /// One worker's jobs.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Queue {
     pub(crate) worker: u16,
     pub(crate) jobs: JobTable,

@@ -5,6 +5,7 @@ mod contract;
 mod elis;
 mod ltr;
 mod noise;
+mod service;
 mod trail;
 
 use elis_predictor::{Latency, LengthPredictor, Oracle, PredictError, Prediction, Request};
