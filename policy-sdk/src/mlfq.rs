@@ -35,8 +35,8 @@ impl Levels {
     /// The first level whose quantum a time does not exceed: where a job joins that needs as much
     /// for its prompt (skip-join), or stands by what is left of it.
     pub fn level_of(self, time_us: u64) -> u32 {
-        let fits = |&level: &u32| self.quantum_us(level) >= time_us;
-        (0..LAST).find(fits).unwrap_or(LAST)
+        let quanta = time_us.div_ceil(self.base_us).checked_next_power_of_two();
+        quanta.map_or(LAST, |quanta| quanta.trailing_zeros().min(LAST))
     }
 
     /// Where a job stands after `service_us`, counted from its entry into level `joined`. How often

@@ -3,7 +3,9 @@
 
 use elis_policy_sdk::lengths::{Gittins as Index, Law};
 use elis_policy_sdk::select::Ties;
-use elis_policy_sdk::{Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy};
+use elis_policy_sdk::{
+    Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, joined,
+};
 
 /// Entries beyond the slots, so that the host can go on when a job finishes or does not fit.
 const LOOKAHEAD: u32 = 16;
@@ -24,14 +26,7 @@ columns! {
 }
 
 /// The columns of [`Jobs`], and the lengths of recent responses behind them.
-const COLUMNS: [&str; Jobs::NAMES.len() + 1] = {
-    let mut names = ["length-histogram"; Jobs::NAMES.len() + 1];
-    names
-        .split_at_mut(Jobs::NAMES.len())
-        .0
-        .copy_from_slice(Jobs::NAMES);
-    names
-};
+const COLUMNS: [&str; 7] = joined(Jobs::NAMES, &["length-histogram"]);
 
 /// The policy.
 #[derive(Debug, Clone, Default)]

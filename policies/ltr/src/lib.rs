@@ -4,7 +4,7 @@
 use elis_policy_sdk::ageing::{Boost, Clock, Turn};
 use elis_policy_sdk::select::Ties;
 use elis_policy_sdk::{
-    Header, Info, Plan, Policy, Preemption, Snapshot, Triggers, columns, config, export_policy,
+    Header, Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, swap,
 };
 
 /// Entries beyond the slots, so that the host can go on when a job finishes or does not fit.
@@ -116,11 +116,7 @@ impl Policy for Ltr {
         Plan {
             run,
             victims,
-            victim_mode: if header.cpu_blocks_total > 0 {
-                Preemption::Swap
-            } else {
-                Preemption::Recompute
-            },
+            victim_mode: swap::victim_mode(header),
             state_jobs: states.iter().map(|&(id, _)| id).collect(),
             state_values: states.iter().flat_map(|&(_, words)| words).collect(),
             wake_up_us: wake_up_us(header, stands_for.unwrap_or(u64::MAX)),

@@ -153,6 +153,7 @@ fn memory_is_taken_from_the_back() {
         .collect();
     let swaps = Header {
         cpu_blocks_total: 10,
+        capabilities: 4,
         ..header(5)
     };
     let plan = plan(&mut Ltr::default(), &swaps, &jobs);
