@@ -4,6 +4,7 @@
 //! line that exports it ([`export_policy!`]). It runs natively in tests, on snapshots that borrow
 //! anybody's columns, and in the sandbox as a WebAssembly component that imports nothing.
 
+pub mod ageing;
 pub mod bindings;
 pub mod config;
 pub mod counters;
@@ -11,6 +12,7 @@ mod guest;
 #[cfg(any(test, all(target_arch = "wasm32", target_os = "unknown")))]
 mod heap;
 pub mod lanes;
+pub mod lengths;
 pub mod mlfq;
 mod policy;
 pub mod select;

@@ -214,6 +214,9 @@ mod tests {
         let snapshot = Snapshot::new(&header, &columns);
         let tenants = Tenants::after(&snapshot, Jobs::NAMES.len());
         assert_eq!((Jobs::of(&snapshot).len(), tenants.weight), (2, &[4.0][..]));
+        assert_eq!((Tenants::NAMES, tenants.len()), (&["tenant-weight"][..], 1));
+        let alone = Snapshot::new(&header, &columns[3..]);
+        assert_eq!(Tenants::of(&alone).weight, tenants.weight);
     }
 
     #[test]

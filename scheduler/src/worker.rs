@@ -17,6 +17,7 @@ use crate::timer::{Timer, TimerTable};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     /// Nothing runs and nothing can.
     Idle,
@@ -32,6 +33,7 @@ pub(crate) enum Phase {
 
 /// The plan in force, checked.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ActivePlan {
     /// Live jobs of this worker, each once, first the one that should run.
     pub(crate) order: Vec<u64>,
@@ -66,6 +68,7 @@ pub(crate) struct Context<'a> {
 
 /// One worker.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Worker {
     pub(crate) number: u16,
     pub(crate) config: WorkerConfig,

@@ -192,6 +192,32 @@ fn nobody_waits_for_the_prediction_of_a_cancelled_job() {
 }
 
 #[test]
+fn the_first_prediction_of_the_whole_is_a_jobs_rank_for_good() {
+    let predicted = Interest {
+        predictions: true,
+        ..ASKED_ALWAYS
+    };
+    let config = Config {
+        repredict_tokens: 4,
+        ..config(1)
+    };
+    let mut world = World::new(config, predicted);
+    world.arrive(4, 12, 0);
+    assert!(world.scheduler.job(1).unwrap().rank_score.is_nan());
+    world.predict(0, 30.0);
+    assert_eq!(world.scheduler.job(1).unwrap().rank_score, 30.0);
+    nothing(&mut world);
+    while world.scheduler.job(1).unwrap().generated_tokens < 6 {
+        assert!(world.end_step(0, 100), "it is asked about after 4 tokens");
+        nothing(&mut world);
+    }
+    world.predict(0, 5.0);
+    let job = world.scheduler.job(1).unwrap();
+    assert_eq!(job.predicted_remaining_tokens, 5.0);
+    assert_eq!(job.rank_score, 30.0);
+}
+
+#[test]
 fn a_tenant_that_comes_while_the_policy_thinks_is_new_at_the_next_decision() {
     let mut world = World::new(config(1), ASKED_ALWAYS);
     world.arrive(4, 20, 0);

@@ -47,7 +47,7 @@ impl Queue {
             },
             jobs,
             tenants,
-            histogram: vec![0; HISTOGRAM_BINS],
+            histogram: vec![1; HISTOGRAM_BINS],
         }
     }
 
@@ -68,6 +68,9 @@ impl Queue {
             max_new_tokens: 100,
             predicted_total_tokens: tokens,
             predicted_remaining_tokens: tokens,
+            predicted_sigma_tokens: 0.4 * tokens,
+            predicted_p90_tokens: 1.5 * tokens,
+            rank_score: tokens,
             ..JobRow::default()
         };
         Self::new(header, &jobs.iter().map(row).collect::<Vec<_>>())
@@ -79,6 +82,7 @@ impl Queue {
         let mut rows: Vec<JobRow> = rows.collect();
         rows.sort_by_key(|row| row.id.wrapping_mul(seed | 1).rotate_left(17));
         Self {
+            histogram: self.histogram.clone(),
             tenants: self.tenants.clone(),
             ..Self::new(self.header, &rows)
         }
@@ -122,11 +126,14 @@ fn time_us() -> impl Strategy<Value = u64> {
 fn row() -> impl Strategy<Value = JobRow> {
     let lengths = (tokens(), tokens(), 0u32..400, 0u32..400, 1u32..4_000);
     let others = (0u32..6, 0u32..8, 0u32..9, 0u64..5, any::<bool>());
+    let laws = (tokens(), tokens(), tokens());
+    let words = prop_oneof![3 => 0u64..500, 2 => time_us(), 1 => any::<u64>()];
+    let clocks = (0u64..500, 0u32..3, [words.clone(), words]);
     let times = (time_us(), time_us(), time_us(), time_us());
     let memory = (0u32..4_400, 0u32..40, 0u32..40);
-    let rest = (0..TENANTS, time_us(), time_us());
-    (lengths, others, times, memory, rest).prop_map(|(lengths, others, times, memory, rest)| {
-        JobRow {
+    let all = (lengths, others, laws, clocks, times, memory, 0..TENANTS);
+    all.prop_map(
+        |(lengths, others, laws, clocks, times, memory, tenant)| JobRow {
             state: others.0,
             flags: others.1,
             preemptions: others.2,
@@ -141,7 +148,13 @@ fn row() -> impl Strategy<Value = JobRow> {
             predicted_at_tokens: lengths.2,
             generated_tokens: lengths.3,
             prompt_tokens: lengths.4,
-            max_new_tokens: 400,
+            predicted_sigma_tokens: laws.0,
+            predicted_p90_tokens: laws.1,
+            rank_score: laws.2,
+            last_run_iteration: clocks.0,
+            runs: clocks.1,
+            state_a: clocks.2[0],
+            state_b: clocks.2[1],
             last_run_us: times.0,
             service_us: times.1,
             ttft_deadline_us: times.2,
@@ -149,12 +162,11 @@ fn row() -> impl Strategy<Value = JobRow> {
             computed_tokens: memory.0,
             gpu_blocks: memory.1,
             cpu_blocks: memory.2,
-            tenant: rest.0,
-            state_a: rest.1,
-            state_b: rest.2,
+            tenant,
+            max_new_tokens: 400,
             ..JobRow::default()
-        }
-    })
+        },
+    )
 }
 
 /// What a tenant was served, and its weight, sensible or not.
@@ -167,8 +179,9 @@ fn tenant() -> impl Strategy<Value = (f32, u64, u64, u32)> {
 fn worker() -> impl Strategy<Value = Header> {
     let costs = (0u16..30_000, 0u16..900, 0u16..9, 0u16..900, 0u16..900);
     let blocks = (0u32..100, 0u32..50, 0u32..50);
-    (costs, blocks, 0u32..16, 0u64..3_000, 1u32..60).prop_map(
-        |(costs, blocks, capabilities, iteration, window_tokens)| Header {
+    let pace = (0u64..3_000, 0u32..50_000);
+    (costs, blocks, 0u32..16, pace, 1u32..60).prop_map(
+        |(costs, blocks, capabilities, pace, window_tokens)| Header {
             iteration_base_us: f32::from(costs.0),
             iteration_per_seq_us: f32::from(costs.1),
             iteration_per_kv_token_us: f32::from(costs.2),
@@ -178,7 +191,8 @@ fn worker() -> impl Strategy<Value = Header> {
             cpu_blocks_total: blocks.1,
             cpu_blocks_free: blocks.1.min(blocks.2),
             capabilities,
-            iteration,
+            iteration: pace.0,
+            last_iteration_us: pace.1,
             window_tokens,
             ..Queue::of(&[]).header
         },
@@ -187,27 +201,30 @@ fn worker() -> impl Strategy<Value = Header> {
 
 pub(crate) fn queue(rows: Range<usize>) -> impl Strategy<Value = Queue> {
     let numbers = (0u32..40, 0u32..80, any::<u64>(), any::<u8>());
-    let around = (worker(), vec(tenant(), TENANTS as usize));
-    (vec(row(), rows), numbers, around, any::<u64>()).prop_map(
-        |(mut rows, numbers, around, seed)| {
-            for (row, id) in rows.iter_mut().zip(1..) {
-                row.id = id;
-            }
-            let header = Header {
-                max_num_seqs: numbers.0,
-                plan_max: numbers.1,
-                now_us: numbers.2,
-                fired: Triggers::from_bits(numbers.3),
-                ..around.0
-            };
-            let mut queue = Queue::new(header, &rows);
-            for (row, tenant) in around.1.into_iter().enumerate() {
-                queue.tenants.weight[row] = tenant.0;
-                queue.tenants.input_tokens[row] = tenant.1;
-                queue.tenants.output_tokens[row] = tenant.2;
-                queue.tenants.backlogged_edge[row] = tenant.3;
-            }
-            queue.permuted(seed)
-        },
-    )
+    let histogram = vec(0u32..9, HISTOGRAM_BINS);
+    let around = (worker(), vec(tenant(), TENANTS as usize), histogram);
+    let all = (vec(row(), rows), numbers, around, any::<u64>());
+    all.prop_map(|(mut rows, numbers, around, seed)| {
+        for (row, id) in rows.iter_mut().zip(1..) {
+            row.id = id;
+        }
+        let header = Header {
+            max_num_seqs: numbers.0,
+            plan_max: numbers.1,
+            now_us: numbers.2,
+            fired: Triggers::from_bits(numbers.3),
+            ..around.0
+        };
+        let mut queue = Queue {
+            histogram: around.2,
+            ..Queue::new(header, &rows)
+        };
+        for (row, tenant) in around.1.into_iter().enumerate() {
+            queue.tenants.weight[row] = tenant.0;
+            queue.tenants.input_tokens[row] = tenant.1;
+            queue.tenants.output_tokens[row] = tenant.2;
+            queue.tenants.backlogged_edge[row] = tenant.3;
+        }
+        queue.permuted(seed)
+    })
 }

@@ -279,7 +279,7 @@ proptest! {
             for earlier in &before {
                 drop(veteran.decide(&earlier.snapshot()));
             }
-            heir.import_state(&veteran.export_state()).unwrap();
+            heir.import_state(&veteran.export_state().unwrap()).unwrap();
             let [one, other] = [veteran, heir].map(|mut p| p.decide(&queue.snapshot()).plan);
             prop_assert_eq!(one, other, "{}", name);
         }
@@ -380,7 +380,7 @@ fn counters_are_what_vtc_hands_over() {
     drop(veteran.decide(&queue.snapshot()));
     let state = veteran.export_state();
     let mut heir = start();
-    heir.import_state(&state).unwrap();
+    heir.import_state(&state.unwrap()).unwrap();
     let run = |instance: &mut PolicyInstance| instance.decide(&queue.snapshot()).plan.unwrap().run;
     assert_eq!(run(&mut heir), [2, 1], "tenant 0 has had its share");
     assert_eq!(run(&mut start()), [1, 2], "which a stranger does not know");
