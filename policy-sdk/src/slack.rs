@@ -77,7 +77,8 @@ pub fn remaining_tokens(predicted: f32, predicted_at: u32, generated: u32) -> f3
     if left < 0.0 { 0.0 } else { left }
 }
 
-/// The time that is left after `work_us` of work until something is due; negative if it is too late.
+/// The time that is left after `work_us` of work until something is due; negative where it is too
+/// late.
 pub fn slack_us(due_us: u64, now_us: u64, work_us: u64) -> i64 {
     let slack = i128::from(due_us) - i128::from(now_us) - i128::from(work_us);
     slack.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64

@@ -210,7 +210,11 @@ proptest! {
         let jobs: Vec<Job> = rows
             .iter()
             .zip(1..)
-            .map(|(&(arrival_us, tenant, prompt), id)| Job { arrival_us, prompt, ..new(id, tenant) })
+            .map(|(&(arrival_us, tenant, prompt), id)| Job {
+                arrival_us,
+                prompt,
+                ..new(id, tenant)
+            })
             .collect();
         let tenants: Vec<Tenant> =
             tenants.iter().map(|&(weight, i, o)| (f32::from(weight), i, o, 0)).collect();

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::file::{
     ArrivalTable, DeadlineTable, Draw, LengthTable, LognormalTable, MarginalTable, SpecFile,
+    TenantTable,
 };
 use super::{ArrivalPlan, LengthPlan, PriorityShare, Size, Spec, TraceInput};
 use crate::arrivals::ArrivalProcess;
@@ -58,28 +59,8 @@ impl Resolver<'_> {
             })?;
         }
         let lengths = self.place(&raw.lengths, |t| self.lengths(t))?;
-        let mut shares = self.shares(&raw.tenants, |t| t.share)?;
-        for tenant in &raw.tenants {
-            self.place(tenant, |t| positive("weight", t.weight.unwrap_or(1.0)))?;
-        }
-        let mut tenants: Vec<_> = raw
-            .tenants
-            .into_iter()
-            .zip(shares)
-            .map(|(t, share)| ShareRecord {
-                weight: t.get_ref().weight.unwrap_or(1.0),
-                name: t.into_inner().name,
-                share,
-            })
-            .collect();
-        if tenants.is_empty() {
-            tenants.push(ShareRecord {
-                name: "default".to_owned(),
-                share: 1.0,
-                weight: 1.0,
-            });
-        }
-        shares = self.shares(&raw.priorities, |p| p.share)?;
+        let tenants = self.tenants(raw.tenants)?;
+        let shares = self.shares(&raw.priorities, |p| p.share)?;
         let mut priorities: Vec<_> = raw
             .priorities
             .iter()
@@ -221,6 +202,28 @@ impl Resolver<'_> {
             )),
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    /// Who sends: one by the name `default` where nobody is named.
+    fn tenants(&self, raw: Vec<Spanned<TenantTable>>) -> Result<Vec<ShareRecord>, WorkloadError> {
+        let shares = self.shares(&raw, |t| t.share)?;
+        let mut tenants = Vec::with_capacity(raw.len().max(1));
+        for (tenant, share) in raw.into_iter().zip(shares) {
+            let weight = self.place(&tenant, |t| positive("weight", t.weight.unwrap_or(1.0)))?;
+            tenants.push(ShareRecord {
+                name: tenant.into_inner().name,
+                share,
+                weight,
+            });
+        }
+        if tenants.is_empty() {
+            tenants.push(ShareRecord {
+                name: "default".to_owned(),
+                share: 1.0,
+                weight: 1.0,
+            });
+        }
+        Ok(tenants)
     }
 
     /// The shares of a mix, scaled to add up to 1.
