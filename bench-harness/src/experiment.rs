@@ -1,10 +1,14 @@
 //! An experiment: policies times seeds on one workload, run in parallel, each run deterministic.
 
+use std::fs::File;
+use std::path::PathBuf;
+
 use cpu_time::ThreadTime;
 use elis_policy_runtime::{LoadError, LoadedPolicy, Runtime, StartError, resolve};
 use elis_predictor::PredictError;
+use elis_record::{Pace, Policy, RecordError, Recorder, Start};
 use elis_sim::outcome::RunOutcome;
-use elis_sim::{Options, SimError, simulate};
+use elis_sim::{Options, SimError, simulate_recorded};
 use elis_workloads::{Overrides, Spec, Workload, WorkloadError, WorkloadRef};
 use rayon::prelude::*;
 use thiserror::Error;
@@ -55,6 +59,26 @@ pub enum ExperimentError {
         /// Why.
         source: SimError,
     },
+    /// The log of a run cannot be written.
+    #[error("policy {name}, seed {seed}: {source}")]
+    Record {
+        /// The policy.
+        name: String,
+        /// The seed.
+        seed: u64,
+        /// Why.
+        source: RecordError,
+    },
+}
+
+impl ExperimentError {
+    fn record(contestant: &Contestant, seed: u64, source: RecordError) -> Self {
+        Self::Record {
+            name: contestant.name.clone(),
+            seed,
+            source,
+        }
+    }
 }
 
 /// The name of the clairvoyant reference in reports.
@@ -143,7 +167,16 @@ impl Contestant {
         })
     }
 
-    fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
+    /// Who it is, for a log.
+    pub fn identity(&self) -> Policy {
+        Policy {
+            name: self.name.clone(),
+            digest: self.policy.digest().to_owned(),
+            config: self.config.clone(),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
         self.policy
             .start(&self.config)
             .map_err(|source| ExperimentError::Start {
@@ -182,6 +215,8 @@ pub struct Experiment {
     pub predictor: String,
     /// The simulation; its seed is set for each run.
     pub options: Options,
+    /// A folder for a log of each run.
+    pub record: Option<PathBuf>,
 }
 
 impl Experiment {
@@ -245,8 +280,10 @@ impl Experiment {
         let name = contestant.predictor.as_ref().unwrap_or(&self.predictor);
         let mut predictor = elis_predictor::parse(name, seed)?;
         let mut slot = contestant.start()?;
+        let tenants = workload.provenance.tenants.iter();
         let mut options = Options {
             seed,
+            tenant_weights: tenants.map(|tenant| tenant.weight as f32).collect(),
             ..self.options.clone()
         };
         if let Some(window_tokens) = contestant.window_tokens {
@@ -254,8 +291,14 @@ impl Experiment {
             options.repredict_tokens = window_tokens;
         }
         let started = ThreadTime::now();
-        let outcome = simulate(&options, &workload.arrivals, &mut slot, predictor.as_mut());
+        let mut log = self.log(contestant, seed)?;
+        let (arrivals, predictor) = (&workload.arrivals, predictor.as_mut());
+        let outcome = simulate_recorded(&options, arrivals, &mut slot, predictor, log.as_mut());
         let cpu_s = started.elapsed().as_secs_f64();
+        if let Some(log) = log {
+            let failed = |source| ExperimentError::record(contestant, seed, source);
+            log.finish().map_err(failed)?;
+        }
         let mut outcome = outcome.map_err(|source| ExperimentError::Sim {
             name: contestant.name.clone(),
             seed,
@@ -265,5 +308,25 @@ impl Experiment {
         outcome.digest = contestant.policy.digest().to_owned();
         outcome.summary.cpu_s = cpu_s;
         Ok(outcome)
+    }
+
+    /// The log of one run, if logs are wanted.
+    fn log(&self, contestant: &Contestant, seed: u64) -> Result<Option<Recorder>, ExperimentError> {
+        let Some(folder) = &self.record else {
+            return Ok(None);
+        };
+        let failed = |source| ExperimentError::record(contestant, seed, source);
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = contestant.name.chars().map(plain).collect();
+        std::fs::create_dir_all(folder).map_err(|e| failed(e.into()))?;
+        let file = File::create(folder.join(format!("{name}-{seed}.elog")));
+        let start = Start {
+            build: concat!("elis-bench ", env!("CARGO_PKG_VERSION")).to_owned(),
+            origin: format!("a simulated {}", self.options.profile.name),
+            began_unix_ms: 0,
+        };
+        let file = file.map_err(|e| failed(e.into()))?;
+        let log = Recorder::start(file, start, contestant.identity(), Pace::Offline);
+        log.map(Some).map_err(failed)
     }
 }

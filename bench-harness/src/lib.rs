@@ -5,6 +5,7 @@ pub mod experiment;
 pub mod load;
 pub mod metrics;
 pub mod paper;
+pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod stats;

@@ -196,6 +196,7 @@ pub fn set_up(
             wait_for_predictions: boundary == Boundary::Batch,
             ..Options::new(profile)
         },
+        record: None,
     })
 }
 

@@ -66,6 +66,9 @@ pub(crate) struct Compare {
     /// Leave out the clairvoyant SRPT reference
     #[arg(long)]
     no_bound: bool,
+    /// Folder for a log of each run, POLICY-SEED.elog, for `elis-bench replay`
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Folder for report.html, report.json and requests.csv, or suite.html and suite.json
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -100,6 +103,7 @@ impl Compare {
             seeds: (0..seeds).collect(),
             predictor: self.predictor.clone(),
             options: self.worker.options()?,
+            record: self.record.clone(),
         };
         let contestants = self.contestants()?;
         let bar = output::bar("simulating", "runs");
@@ -154,7 +158,10 @@ impl Compare {
             if !(multiple.is_finite() && multiple > 0.0) {
                 bail!("--loads {multiple}: a multiple of the rate must be larger than 0");
             }
-            let mut scaled = experiment.clone();
+            let mut scaled = Experiment {
+                record: None,
+                ..experiment.clone()
+            };
             match scaled.overrides.rate_rps {
                 Some(rate) => scaled.overrides.rate_rps = Some(rate * multiple),
                 None => {

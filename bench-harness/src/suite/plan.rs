@@ -142,6 +142,7 @@ fn planned(suite: &Suite, cell: &CellSpec, choice: &Choice) -> Result<PlannedCel
             seeds: Vec::new(),
             predictor: cell.predictor.clone(),
             options,
+            record: None,
         })
     };
     let mut experiment = match &cell.stream {
