@@ -149,7 +149,17 @@ fn a_small_suite_has_the_figures_that_it_had() {
     let suite = written(folder.path(), SUITE);
     let output = run(&suite, &["--policy", "sjf", "--json", "-"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    expect![].assert_eq(&figures(&document));
+    expect![[r#"
+        queue fcfs jct 11004.358 gain - [-, -] -
+        queue isrtf jct 4685.699 gain 0.574 [0.370, 0.779] better
+        queue sjf jct 5724.896 gain 0.480 [0.229, 0.730] better
+        queue srpt (clairvoyant) jct 4292.041 gain 0.610 [0.419, 0.801] better
+        flood fcfs jct 14304.446 gain - [-, -] -
+        flood isrtf jct 6006.545 gain 0.580 [0.325, 0.835] better
+        flood sjf jct 6466.086 gain 0.548 [0.341, 0.755] better
+        flood srpt (clairvoyant) jct 5342.037 gain 0.627 [0.425, 0.828] better
+    "#]]
+    .assert_eq(&figures(&document));
 }
 
 #[test]

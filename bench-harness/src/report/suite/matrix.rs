@@ -45,6 +45,9 @@ pub(super) struct MatrixCell {
     pub(super) flag: String,
     /// What shows under the pointer.
     pub(super) hint: String,
+    /// The gain in percent with the sign of the change, for a terminal.
+    #[serde(skip)]
+    pub(super) percent: Option<f64>,
 }
 
 impl MatrixCell {
@@ -252,6 +255,7 @@ fn matrix_cell(document: &SuiteDocument, measure: Measure, row: &PolicyRow) -> M
             .unwrap_or_default(),
         flag,
         hint: hint(measure, &row.policy, &verdicts),
+        percent: first.and_then(|versus| Some(versus.gain? * -100.0)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A suite as tables for a terminal.
 
+use comfy_table::{ColumnConstraint, Width};
+
 use super::matrix::{MARKS, of_groups};
 use super::standings;
 use crate::report::table::{TableOptions, add_row, empty_table, set_header};
@@ -9,6 +11,8 @@ use crate::suite::document::SuiteDocument;
 
 /// Longest name of a policy.
 const NAME: usize = 12;
+/// Least width of the names of the workloads.
+const ROW: u16 = 22;
 
 /// Draws the standings and the change of the mean JCT; ends with a line feed.
 pub fn render(document: &SuiteDocument, options: TableOptions) -> String {
@@ -52,6 +56,8 @@ fn changes(document: &SuiteDocument, options: TableOptions) -> Vec<String> {
         .collect();
     let first = document.baselines.first().map_or("", String::as_str);
     let mut table = empty_table(options);
+    // Many policies would squeeze the names of the workloads.
+    let wide = ColumnConstraint::LowerBoundary(Width::Fixed(ROW));
     let mut heads = vec![format!("mean JCT against {}", tame(first, NAME))];
     heads.extend(
         document
@@ -63,14 +69,16 @@ fn changes(document: &SuiteDocument, options: TableOptions) -> Vec<String> {
     for row in &matrix.rows {
         let mut cells = vec![tame(&row.head, 26)];
         cells.extend(row.cells.iter().map(|cell| {
-            let gain = cell.gain.trim_end_matches('%');
-            if gain.is_empty() {
-                format!("{} s", cell.value)
-            } else {
-                format!("{gain}{}", cell.marks)
+            // Tenths would make the columns wider than most terminals.
+            match cell.percent {
+                Some(percent) => format!("{percent:+.0}{}", cell.marks).replace('-', "−"),
+                None => format!("{} s", cell.value),
             }
         }));
         add_row(&mut table, &cells);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(wide);
     }
     let title = format!("Change in percent; {}:", marks.join("; "));
     vec![wrap(&title, options.width.into()), table.to_string()]
