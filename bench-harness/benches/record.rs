@@ -102,7 +102,8 @@ impl Server {
                     let ids = jobs.iter().flat_map(|jobs| &jobs.id);
                     let mut run: Vec<u64> = ids.take(80).copied().collect();
                     let turned = (revision % 80) as usize;
-                    run.rotate_left(turned.min(run.len()));
+                    let turned = turned.min(run.len());
+                    run.rotate_left(turned);
                     next = Some(Input::Decided {
                         worker,
                         revision,

@@ -7,4 +7,6 @@ pub mod metrics;
 pub mod paper;
 pub mod replay;
 pub mod report;
+pub mod setup;
 pub mod stats;
+pub mod suite;

@@ -183,7 +183,7 @@ table! {
     predicted_p90_tokens: f32 = "job-predicted-p90-tokens";
     /// Where the prediction comes from, 0 none.
     prediction_source: u32 = "job-prediction-source";
-    /// A learned rank, lower sooner.
+    /// A rank given once, lower sooner; without a ranker the first prediction of the whole.
     rank_score: f32 = "job-rank-score";
     /// When the first token is due, 0 never.
     ttft_deadline_us: u64 = "job-ttft-deadline-us";

@@ -37,6 +37,8 @@ pub(crate) struct Hidden {
     pub(crate) cancelled: bool,
     /// Tokens that must have KV before it can decode.
     pub(crate) prefill_target: u32,
+    /// Prompt tokens that its tenant has been counted for: reading them again is no new service.
+    pub(crate) counted_tokens: u32,
 }
 
 /// One worker's jobs.
@@ -145,6 +147,7 @@ impl Queue {
             predicting: false,
             cancelled: false,
             prefill_target: row.prompt_tokens,
+            counted_tokens: 0,
         };
         index.insert(
             request.id,
@@ -248,6 +251,9 @@ impl Queue {
         if jobs.predicted_total_tokens[row].is_nan() {
             let total = prediction.at_tokens as f32 + prediction.remaining_tokens;
             jobs.predicted_total_tokens[row] = total;
+            // No predictor ranks yet, and the first guess of the whole is a rank too: made once,
+            // lower for those that should run sooner.
+            jobs.rank_score[row] = total;
         }
         jobs.predicted_remaining_tokens[row] = prediction.remaining_tokens;
         jobs.predicted_sigma_tokens[row] = prediction.sigma_tokens;

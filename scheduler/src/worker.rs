@@ -37,7 +37,7 @@ pub(crate) enum Phase {
 pub(crate) struct ActivePlan {
     /// Live jobs of this worker, each once, first the one that should run.
     pub(crate) order: Vec<u64>,
-    /// Prefill tokens for each of `order`, or empty.
+    /// Prefill tokens for each of `order` in the first iteration under the plan; then empty.
     pub(crate) tokens: Vec<u32>,
     /// Everything before it has a slot, is gone, or was passed over.
     pub(crate) cursor: usize,
@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     /// Jobs that have arrived since the policy was last asked, and those that it was asked with.
     pub(crate) arrived: Vec<u64>,
     pub(crate) shown: Vec<u64>,
+    /// Tenants that the policy was shown as newly backlogged.
+    pub(crate) shown_edges: Vec<u32>,
     /// Jobs past the longest wait, in the order in which they came to it.
     pub(crate) overdue: Vec<u64>,
     /// Jobs in the order in which they began to wait; stale entries are skipped.
@@ -124,6 +126,7 @@ impl Worker {
             asked: Triggers::NONE,
             arrived: Vec::new(),
             shown: Vec::new(),
+            shown_edges: Vec::new(),
             overdue: Vec::new(),
             wait_order: VecDeque::new(),
             blocked: false,

@@ -248,8 +248,11 @@ impl<'a> Simulation<'a> {
         let arrival = &self.arrivals[self.next_arrival];
         self.next_arrival += 1;
         let deadline = |ns: u64| (ns > 0).then(|| Time::from_ns(arrival.arrival_ns + ns));
+        let weights = &self.options.tenant_weights;
+        let weight = weights.get(arrival.tenant as usize);
         let request = Request {
             tenant: arrival.tenant,
+            tenant_weight: weight.copied().unwrap_or(1.0),
             priority: arrival.priority,
             ttft_deadline: deadline(arrival.ttft_deadline_ns),
             deadline: deadline(arrival.deadline_ns),

@@ -71,6 +71,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &["elis-host", "elis-predictor", "elis-bench-harness"],
     ),
     ("candle", &["elis-predictor", "elis-llm"]),
+    ("cudarc", &["elis-llm"]),
     ("rayon", &["elis-bench-harness"]),
     ("gemm", &["elis-ragged"]),
 ];

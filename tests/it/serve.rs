@@ -79,7 +79,7 @@ impl Server {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let sent = self.client.get(format!("{}/admin/status", self.admin_url));
         sent.send().await.unwrap().json().await.unwrap()
     }
@@ -163,7 +163,7 @@ async fn policies_change_under_load_and_no_request_notices() {
     );
     assert_eq!(status["kv_blocks_used"], 0);
     let (refused, why) = server.set_policy("no-such-policy").await;
-    assert_eq!(refused, 400, "{why}");
+    assert_eq!(refused, 404, "{why}");
     let text = server.metrics().await;
     assert_eq!(
         metric(&text, "elis_requests_total{outcome=\"finished\"}"),

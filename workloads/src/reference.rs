@@ -14,7 +14,8 @@ use crate::workload::Workload;
 /// The forms [`WorkloadRef::parse`] takes, for help texts and errors.
 pub const FORMS: &str = "FORMAT:PATH with FORMAT one of azure, burstgpt, mooncake, servegen, \
                          vidur, sharegpt, lengths, vllm, responses; or PATH.toml for a spec; or a \
-                         shipped spec: industrial, steady, burst, tenants, paper";
+                         shipped spec: industrial, steady, burst, tenants, paper, heavy-tail, \
+                         flood, memory, deadlines";
 
 /// A named workload, not loaded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

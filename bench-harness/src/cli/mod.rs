@@ -7,6 +7,7 @@ mod options;
 mod output;
 mod paper;
 mod replay;
+mod suite;
 mod worker;
 
 use std::process::ExitCode;

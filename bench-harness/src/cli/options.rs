@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use elis_bench_harness::setup::{BoundaryKind, DEFAULT_PROFILE, WorkerSetup};
 use elis_policy_runtime::{Options as RuntimeOptions, Runtime};
 use elis_scheduler::Span;
-use elis_scheduler::config::Boundary;
 use elis_sim::profile::BatchingKind;
-use elis_sim::{DecisionCost, Failure, Options, Profile};
+use elis_sim::{DecisionCost, Failure, Options};
 use elis_workloads::{ArrivalProcess, Limits, Overrides, WorkloadRef};
 
 /// The request stream.
@@ -81,15 +81,6 @@ impl StreamArgs {
     }
 }
 
-/// When jobs come back to the scheduler.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum BoundaryArg {
-    /// Each job on its own after its window.
-    Slot,
-    /// The whole batch, when all made their window or any one finished (the paper).
-    Batch,
-}
-
 /// How prompts and decodes share iterations.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum BatchingArg {
@@ -104,7 +95,7 @@ pub(crate) enum BatchingArg {
 #[command(next_help_heading = "Workers")]
 pub(crate) struct WorkerArgs {
     /// A built-in profile (`elis-bench worker list`) or the path of one in TOML
-    #[arg(long, default_value = "sim:llama2-13b-a100")]
+    #[arg(long, default_value = DEFAULT_PROFILE)]
     pub(crate) worker: String,
     /// How many workers; a request goes to the one with the fewest
     #[arg(long, default_value_t = 1)]
@@ -123,7 +114,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) batching: Option<BatchingArg>,
     /// When jobs come back to the scheduler
     #[arg(long, default_value = "slot")]
-    pub(crate) boundary: BoundaryArg,
+    pub(crate) boundary: BoundaryKind,
     /// Tokens between two boundaries of a job; 1 is per-step scheduling
     #[arg(long, default_value_t = 50, value_name = "TOKENS")]
     pub(crate) window: u32,
@@ -146,37 +137,31 @@ pub(crate) struct WorkerArgs {
 
 impl WorkerArgs {
     pub(crate) fn options(&self) -> Result<Options> {
-        let mut profile = Profile::resolve(&self.worker)?;
-        let set = |field: &mut u32, value: Option<u32>| {
-            if let Some(value) = value {
-                *field = value;
-            }
+        let setup = WorkerSetup {
+            profile: Some(self.worker.clone()),
+            workers: Some(self.workers),
+            max_num_seqs: self.max_num_seqs,
+            max_batched_tokens: self.max_batched_tokens,
+            gpu_blocks: self.gpu_blocks,
+            batching: self.batching.map(|kind| match kind {
+                BatchingArg::Mixed => BatchingKind::Mixed,
+                BatchingArg::PrefillFirst => BatchingKind::PrefillFirst,
+            }),
+            boundary: Some(self.boundary),
+            window_tokens: Some(self.window),
+            repredict_tokens: Some(self.repredict),
+            wait_for_predictions: Some(self.wait_for_predictions),
+            ..WorkerSetup::default()
         };
-        set(&mut profile.max_num_seqs, self.max_num_seqs);
-        set(&mut profile.max_batched_tokens, self.max_batched_tokens);
-        set(&mut profile.gpu_blocks, self.gpu_blocks);
-        match self.batching {
-            Some(BatchingArg::Mixed) => profile.batching = BatchingKind::Mixed,
-            Some(BatchingArg::PrefillFirst) => profile.batching = BatchingKind::PrefillFirst,
-            None => {}
-        }
         let failures = self
             .failures
             .iter()
             .map(|given| parse_failure(given, self.workers));
         Ok(Options {
-            workers: self.workers,
-            boundary: match self.boundary {
-                BoundaryArg::Slot => Boundary::Slot,
-                BoundaryArg::Batch => Boundary::Batch,
-            },
-            window_tokens: self.window,
-            repredict_tokens: self.repredict,
-            wait_for_predictions: self.wait_for_predictions,
             max_wait: Span::from_ms(self.max_wait_ms),
             decision_cost: parse_cost(&self.decision_cost)?,
             failures: failures.collect::<Result<_>>()?,
-            ..Options::new(profile)
+            ..setup.options()?
         })
     }
 }

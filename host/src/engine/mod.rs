@@ -2,6 +2,8 @@
 //!
 //! The HTTP server knows it only as something that can [`Generate`].
 
+mod control;
+mod deck;
 mod driver;
 mod forecast;
 mod iteration_log;
@@ -21,6 +23,10 @@ use std::sync::Arc;
 use elis_llm::Vocabulary;
 use tokio::sync::mpsc;
 
+pub use control::{
+    Check, Overview, Policies, PolicyError, PolicyOptions, Promote, Promoted, Pushed, Row, Shade,
+};
+pub use deck::{Counts, Fault, ShadowCounts};
 pub use forecast::Predictor;
 pub use iteration_log::IterationLog;
 pub use live::{Engine, EngineError, EngineOptions, Parts};
@@ -98,6 +104,8 @@ pub struct Status {
     pub kv_blocks_total: u32,
     /// The name of the live policy.
     pub policy: String,
+    /// Jobs that waited too long and were put first, whatever the policy said.
+    pub starvation_boosts: u64,
     /// Whether requests are taken.
     pub ready: bool,
 }
@@ -123,11 +131,8 @@ pub trait Generate: Send + Sync + 'static {
     /// All metrics in the text format of Prometheus (OpenMetrics).
     fn metrics(&self) -> String;
 
-    /// Makes another policy the live one, given by name or path; the answer says why not.
-    fn set_policy(
-        &self,
-        policy: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    /// Its policies, where it has any that can be changed.
+    fn policies(&self) -> Option<&Policies>;
 
     /// Records all that the scheduler is told, until the recording is dropped or the engine is
     /// drained.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use elis_policy_runtime::PolicySlot;
 use elis_record::{Pace, Policy, RecordError, Recorder, Start, Tally};
 use elis_scheduler::{Input, Output, Scheduler, Time};
 use prometheus_client::collector::Collector;
@@ -16,6 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::oneshot;
 
+use super::deck::Deck;
 use super::driver::Message;
 
 /// Recordings at a time: each costs the scheduling thread a little.
@@ -83,6 +83,8 @@ pub(crate) async fn begin(
 pub(crate) struct Recordings {
     all: Vec<(u64, Recorder)>,
     next: u64,
+    /// That of the policy which the recordings were told of last.
+    epoch: u64,
     /// What is recorded, for whoever reads the log.
     origin: String,
     recorded: Recorded,
@@ -93,17 +95,18 @@ impl Recordings {
         Self {
             all: Vec::new(),
             next: 1,
+            epoch: 0,
             origin,
             recorded,
         }
     }
 
     /// Does as it is told; between two inputs, when the core has said all.
-    pub(crate) fn take(&mut self, order: Order, slot: &PolicySlot, scheduler: &Scheduler) {
+    pub(crate) fn take(&mut self, order: Order, deck: &Deck, scheduler: &Scheduler) {
         match order {
             Order::Begin { out, reply } => {
                 // Whoever asked and has gone drops what it is given, which ends the recording.
-                let _ = reply.send(self.begin(out, slot, scheduler));
+                let _ = reply.send(self.begin(out, deck, scheduler));
             }
             Order::End(number) => {
                 let at = self.all.iter().position(|(known, _)| *known == number);
@@ -116,7 +119,7 @@ impl Recordings {
     fn begin(
         &mut self,
         out: Box<dyn Write + Send>,
-        slot: &PolicySlot,
+        deck: &Deck,
         scheduler: &Scheduler,
     ) -> Result<u64, RecordingError> {
         if self.all.len() >= RECORDINGS_MAX {
@@ -128,10 +131,11 @@ impl Recordings {
             origin: self.origin.clone(),
             began_unix_ms: since.map_or(0, |since| since.as_millis() as u64),
         };
-        let mut recorder = Recorder::start(out, start, identity(slot), Pace::Live)?;
+        let mut recorder = Recorder::start(out, start, identity(deck), Pace::Live)?;
         recorder.settle(scheduler);
         let number = self.next;
         self.next += 1;
+        self.epoch = deck.epoch();
         self.recorded.lock().push(recorder.tally());
         self.all.push((number, recorder));
         tracing::info!(recording = number, "a recording begins");
@@ -139,10 +143,14 @@ impl Recordings {
     }
 
     /// The core is about to be told something.
-    pub(crate) fn input(&mut self, now: Time, input: &Input<'_>, slot: &PolicySlot) {
+    pub(crate) fn input(&mut self, now: Time, input: &Input<'_>, deck: &Deck) {
+        // The deck may have changed its policy in the midst of a decision, before the core hears
+        // of it.
+        let changed = self.epoch != deck.epoch();
+        self.epoch = deck.epoch();
         for (_, recorder) in &mut self.all {
-            if matches!(input, Input::PolicyInstalled(_)) {
-                recorder.policy(identity(slot));
+            if changed {
+                recorder.policy(identity(deck));
             }
             recorder.input(now, input);
         }
@@ -199,11 +207,11 @@ fn finish(recorders: Vec<Recorder>, then: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn identity(slot: &PolicySlot) -> Policy {
+fn identity(deck: &Deck) -> Policy {
     Policy {
-        name: slot.policy().info().name.clone(),
-        digest: slot.policy().digest().to_owned(),
-        config: slot.config().to_owned(),
+        name: deck.live().info().name.clone(),
+        digest: deck.live().digest().to_owned(),
+        config: deck.config().to_owned(),
     }
 }
 

@@ -20,13 +20,9 @@ use tokio::time::Sleep;
 
 use crate::engine::Recording;
 
-use super::admin::is_json;
-use super::body::{parse, read};
+use super::admin::json;
 use super::error::ApiError;
 use super::server::Shared;
-
-/// The largest body of a request to record.
-const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Pieces of the log that wait for the client before its writer does.
 const PIECES_MAX: usize = 16;
@@ -47,8 +43,7 @@ pub(super) async fn record(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    is_json(&headers)?;
-    let Wish { for_ms } = parse(&read(body, BODY_BYTES_MAX).await?)?;
+    let Wish { for_ms } = json(&headers, body).await?;
     if !(1..=FOR_MS_MAX).contains(&for_ms) {
         let message = format!("for_ms must be between 1 and {FOR_MS_MAX}");
         return Err(ApiError::field("for_ms", message));

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::server::{ServeError, Shared};
-use super::{admin, chat, completions, error, health, keys, models, record, recording};
+use super::{admin, chat, completions, error, health, keys, models, record};
 
 /// What clients see.
 pub(super) fn public(app: &Shared) -> Result<Router, ServeError> {
@@ -34,11 +34,8 @@ pub(super) fn public(app: &Shared) -> Result<Router, ServeError> {
 
 /// What the operator sees.
 pub(super) fn operator(app: &Shared) -> Router {
-    let router = Router::new()
-        .route("/admin/status", get(admin::status))
-        .route("/admin/policy", post(admin::set_policy))
-        .route("/admin/record", post(recording::record))
-        .route_layer(from_fn_with_state(app.clone(), admin::check));
+    let guard = from_fn_with_state(app.clone(), admin::check);
+    let router = admin::routes().route_layer(guard);
     finish(router, app)
 }
 

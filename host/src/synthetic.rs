@@ -1,20 +1,12 @@
 //! Synthetic queues: plausible values in every column, so that no rule finds all jobs equal.
 
 use elis_scheduler::columns::{JobRow, JobTable, TenantTable};
-use elis_scheduler::plan::Plan;
-use elis_scheduler::snapshot::{Header, Snapshot, Triggers, capabilities};
+use elis_scheduler::snapshot::{Header, Triggers, capabilities};
+
+use crate::still::Still;
 
 /// Slots of the synthetic worker.
 const SLOTS: usize = 64;
-
-/// A queue that lives long enough to lend snapshots.
-#[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    jobs: JobTable,
-    tenants: TenantTable,
-    histogram: Vec<u32>,
-    header: Header,
-}
 
 /// A fixed sequence of well spread numbers: what is checked today is checked tomorrow.
 struct Spread(u64);
@@ -30,73 +22,41 @@ impl Spread {
     }
 }
 
-impl Queue {
-    /// A queue of that many jobs; the first ones hold the slots.
-    pub(crate) fn new(jobs: usize) -> Self {
-        let mut spread = Spread(jobs as u64);
-        let running = jobs.min(SLOTS);
-        let mut table = JobTable::default();
-        for i in 0..jobs {
-            table.push(job(i as u64, i < running, &mut spread));
-        }
-        let mut tenants = TenantTable::default();
-        for _ in 0..TENANTS {
-            tenants.push(elis_scheduler::columns::TenantRow {
-                weight: 1.0,
-                input_tokens: spread.below(1 << 20),
-                output_tokens: spread.below(1 << 20),
-                waiting: spread.below(100) as u32,
-                running: spread.below(16) as u32,
-                backlogged_edge: spread.below(2) as u32,
-            });
-        }
-        Self {
-            jobs: table,
-            tenants,
-            histogram: (0..32).map(|_| spread.below(50) as u32).collect(),
-            header: header(jobs, running),
-        }
+/// A queue of that many jobs; the first ones hold the slots.
+pub fn queue(jobs: usize) -> Still {
+    let mut spread = Spread(jobs as u64);
+    let running = jobs.min(SLOTS);
+    let mut table = JobTable::default();
+    for i in 0..jobs {
+        table.push(job(i as u64, i < running, &mut spread));
     }
+    let mut tenants = TenantTable::default();
+    for _ in 0..TENANTS {
+        tenants.push(elis_scheduler::columns::TenantRow {
+            weight: 1.0,
+            input_tokens: spread.below(1 << 20),
+            output_tokens: spread.below(1 << 20),
+            waiting: spread.below(100) as u32,
+            running: spread.below(16) as u32,
+            backlogged_edge: spread.below(2) as u32,
+        });
+    }
+    Still {
+        jobs: table,
+        tenants,
+        histogram: (0..32).map(|_| spread.below(50) as u32).collect(),
+        header: header(jobs, running),
+    }
+}
 
-    /// Lends a snapshot.
-    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot {
-            header: self.header,
-            jobs: &self.jobs,
-            tenants: &self.tenants,
-            length_histogram: &self.histogram,
-        }
+/// The same jobs in another order.
+pub fn shuffled(queue: &Still) -> Still {
+    let mut other = queue.clone();
+    let mut spread = Spread(1);
+    for i in (1..other.jobs.len()).rev() {
+        other.jobs.swap(i, spread.below(i as u64 + 1) as usize);
     }
-
-    /// The same jobs in another order.
-    pub(crate) fn shuffled(&self) -> Self {
-        let mut other = self.clone();
-        let mut spread = Spread(1);
-        for i in (1..other.jobs.len()).rev() {
-            other.jobs.swap(i, spread.below(i as u64 + 1) as usize);
-        }
-        other
-    }
-
-    /// Ids that a plan names and nobody has, or that it wants to run twice.
-    pub(crate) fn strangers(&self, plan: &Plan) -> usize {
-        let mut known: std::collections::HashSet<u64> = self.jobs.id.iter().copied().collect();
-        let lists = [
-            &plan.preempt,
-            &plan.victims,
-            &plan.swap_in,
-            &plan.reject,
-            &plan.defer,
-            &plan.repredict,
-            &plan.state_jobs,
-        ];
-        let unknown: usize = lists
-            .into_iter()
-            .map(|list| list.iter().filter(|id| !known.contains(id)).count())
-            .sum();
-        // Each may run once: the second mention finds nobody.
-        unknown + plan.run.iter().filter(|id| !known.remove(id)).count()
-    }
+    other
 }
 
 const TENANTS: u64 = 8;
@@ -188,21 +148,11 @@ mod tests {
 
     #[test]
     fn shuffling_keeps_the_jobs_and_moves_them() {
-        let queue = Queue::new(100);
-        let other = queue.shuffled();
+        let queue = queue(100);
+        let other = shuffled(&queue);
         assert_ne!(queue.jobs.id, other.jobs.id);
         let mut ids = other.jobs.id.clone();
         ids.sort_unstable();
         assert_eq!(ids, queue.jobs.id);
-    }
-
-    #[test]
-    fn strangers_and_doubles_are_counted() {
-        let plan = Plan {
-            run: vec![1, 2, 2, 11],
-            victims: vec![1, 99],
-            ..Plan::default()
-        };
-        assert_eq!(Queue::new(10).strangers(&plan), 3);
     }
 }
