@@ -18,7 +18,7 @@ pub struct Refit {
     pub profile: Profile,
     /// Steps that it was fitted to.
     pub steps: usize,
-    /// Mean absolute relative error over steps of about one size; `None` where a profile was given instead.
+    /// Mean absolute relative error over sizes of steps; `None` where a profile was given instead.
     pub mape: Option<f64>,
 }
 
