@@ -41,7 +41,8 @@ async fn burst(server: &Server, requests: std::ops::Range<u32>) {
     let all = stream::iter(requests).map(|number| {
         let tokens = 1 + number * 37 % 150;
         let body = json!({
-            "prompt": vec![number % 200; 1 + number as usize % 90], "user": format!("tenant {}", number % 3),
+            "prompt": vec![number % 200; 1 + number as usize % 90],
+            "user": format!("tenant {}", number % 3),
             "max_tokens": tokens, "ignore_eos": true, "oracle_tokens": tokens,
         });
         async move {

@@ -48,8 +48,8 @@ pub struct Observed {
     pub jobs: BTreeMap<u64, Job>,
     /// Policies in the order in which they came, with the decisions of each.
     pub policies: Vec<(Policy, u64)>,
-    /// Steps without moves between memories, an iteration each on average.
-    pub steps: Vec<Measurement>,
+    /// Steps without moves between memories: an iteration on average, and how many there were.
+    pub steps: Vec<(Measurement, u32)>,
     /// For each answered question to the predictor how long it took, nanoseconds.
     pub prediction_ns: Vec<u64>,
     /// The first and the last time.
@@ -157,12 +157,13 @@ impl Observer {
         }
         // The context grows by a token of each job in each iteration.
         let grown = u64::from(running.decode_seqs) * u64::from(iterations - 1) / 2;
-        self.observed.steps.push(Measurement {
+        let measured = Measurement {
             decode_seqs: running.decode_seqs,
             decode_kv_tokens: running.decode_kv_tokens + grown,
             prefill_tokens: running.prefill_tokens,
             latency_ms: span_ns as f64 / 1e6 / f64::from(iterations),
-        });
+        };
+        self.observed.steps.push((measured, iterations));
     }
 }
 

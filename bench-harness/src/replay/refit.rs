@@ -1,8 +1,11 @@
 //! A modelled worker fitted to the iterations of a log.
 
+use std::collections::BTreeMap;
+
 use elis_scheduler::config::{Batching, WorkerConfig};
 use elis_sim::Profile;
-use elis_sim::fit::{self, FitError};
+use elis_sim::cost::{CostModel, Load};
+use elis_sim::fit::{self, FitError, Measurement};
 use elis_sim::profile::BatchingKind;
 use thiserror::Error;
 
@@ -15,7 +18,7 @@ pub struct Refit {
     pub profile: Profile,
     /// Steps that it was fitted to.
     pub steps: usize,
-    /// Mean absolute relative error of an iteration; `None` where a profile was given instead.
+    /// Mean absolute relative error over sizes of steps; `None` where a profile was given instead.
     pub mape: Option<f64>,
 }
 
@@ -47,9 +50,10 @@ pub fn refit(observed: &Observed, given: Option<&Profile>) -> Result<Refit, Refi
     let (cost, mape, source) = match given {
         Some(profile) => (profile.cost, None, profile.source.clone()),
         None => {
-            let fitted = fit::linear(&observed.steps)?;
-            let source = format!("fitted to {} recorded steps", observed.steps.len());
-            (fitted.cost, Some(fitted.mape), source)
+            let steps = &observed.steps;
+            let fitted = fit::linear(&condensed(steps))?;
+            let source = format!("fitted to {} recorded steps", steps.len());
+            (in_time(fitted.cost, steps), Some(fitted.mape), source)
         }
     };
     Ok(Refit {
@@ -59,7 +63,82 @@ pub fn refit(observed: &Observed, given: Option<&Profile>) -> Result<Refit, Refi
     })
 }
 
-fn profile(worker: &WorkerConfig, cost: elis_sim::cost::CostModel, source: String) -> Profile {
+/// A size of steps that makes up less than one part in so many of all iterations is left out: its
+/// mean is as uncertain as a single step.
+const SIZES_MAX: f64 = 500.0;
+
+/// Means of steps of about one size, since a single one on a real machine tells little.
+fn condensed(steps: &[(Measurement, u32)]) -> Vec<Measurement> {
+    let octave = |tokens: u64| u64::BITS - tokens.leading_zeros();
+    let mut sums = BTreeMap::<_, (f64, [f64; 4])>::new();
+    let total: f64 = steps
+        .iter()
+        .map(|(_, iterations)| f64::from(*iterations))
+        .sum();
+    for (step, iterations) in steps {
+        let size = (
+            step.decode_seqs,
+            octave(step.decode_kv_tokens),
+            octave(step.prefill_tokens),
+        );
+        let weight = f64::from(*iterations);
+        let (weights, sum) = sums.entry(size).or_default();
+        *weights += weight;
+        let all = [
+            f64::from(step.decode_seqs),
+            step.decode_kv_tokens as f64,
+            step.prefill_tokens as f64,
+            step.latency_ms,
+        ];
+        sum.iter_mut().zip(all).for_each(|(s, x)| *s += weight * x);
+    }
+    let mean = |(weight, sum): (f64, [f64; 4])| Measurement {
+        decode_seqs: (sum[0] / weight).round() as u32,
+        decode_kv_tokens: (sum[1] / weight).round() as u64,
+        prefill_tokens: (sum[2] / weight).round() as u64,
+        latency_ms: sum[3] / weight,
+    };
+    let sizes = sums.into_values();
+    let common = sizes.filter(|(weight, _)| *weight * SIZES_MAX >= total);
+    common.map(mean).collect()
+}
+
+/// The model, scaled so that all recorded steps together take as long as they took.
+fn in_time(cost: CostModel, steps: &[(Measurement, u32)]) -> CostModel {
+    let modelled_ms = |step: &Measurement| {
+        let load = Load {
+            decode_seqs: step.decode_seqs,
+            decode_kv_tokens: step.decode_kv_tokens,
+            prefill_tokens: step.prefill_tokens,
+            ..Load::default()
+        };
+        cost.iteration_ns(&load) as f64 / 1e6
+    };
+    let all = steps.iter().map(|(step, n)| (step, f64::from(*n)));
+    let (recorded, modelled) = all.fold((0.0, 0.0), |(recorded, modelled), (step, n)| {
+        let (took, takes) = (n * step.latency_ms, n * modelled_ms(step));
+        (recorded + took, modelled + takes)
+    });
+    match cost {
+        CostModel::Linear {
+            base_us,
+            per_seq_us,
+            per_kv_token_us,
+            per_prefill_token_us,
+        } if modelled > 0.0 => {
+            let scale = recorded / modelled;
+            CostModel::Linear {
+                base_us: base_us * scale,
+                per_seq_us: per_seq_us * scale,
+                per_kv_token_us: per_kv_token_us * scale,
+                per_prefill_token_us: per_prefill_token_us * scale,
+            }
+        }
+        other => other,
+    }
+}
+
+fn profile(worker: &WorkerConfig, cost: CostModel, source: String) -> Profile {
     Profile {
         name: "recorded".to_owned(),
         model: "the recorded one".to_owned(),

@@ -68,14 +68,14 @@ fn config(workers: usize) -> Config {
 }
 
 /// Iterations of 10 ms and 1 ms for each sequence.
-fn steps() -> Vec<Measurement> {
+fn steps() -> Vec<(Measurement, u32)> {
     let step = |n: u32| Measurement {
         decode_seqs: 1 + n % 4,
         decode_kv_tokens: u64::from(100 + n * 37 % 900),
         prefill_tokens: u64::from(n % 3 * 50),
         latency_ms: 10.0 + f64::from(1 + n % 4),
     };
-    (0..60).map(step).collect()
+    (0..60).map(|n| (step(n), 1 + n % 7)).collect()
 }
 
 fn job(id: u64, arrival_ms: u64, tokens: u32, ended_ms: u64, outcome: Outcome) -> Job {
