@@ -4,6 +4,7 @@ use elis_policy_fcfs::Fcfs;
 use elis_policy_isrtf::Isrtf;
 use elis_policy_sdk as sdk;
 use elis_policy_sjf::Sjf;
+use elis_policy_tether::Tether;
 use elis_scheduler::columns::{Column, ColumnRef};
 use elis_scheduler::plan::{Interest, Plan, Preemption};
 use elis_scheduler::snapshot::{Header, Snapshot, Triggers};
@@ -21,6 +22,7 @@ pub(crate) fn native(name: &str) -> Box<dyn Decider> {
         "fcfs" => Box::new(Native::<Fcfs>::new()),
         "isrtf" => Box::new(Native::<Isrtf>::new()),
         "sjf" => Box::new(Native::<Sjf>::new()),
+        "tether" => Box::new(Native::<Tether>::new()),
         other => panic!("policies/{other} has no native form here: add it"),
     }
 }
