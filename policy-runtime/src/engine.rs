@@ -10,7 +10,7 @@ use crate::RuntimeError;
 use crate::cache::Cache;
 
 /// How often a live engine looks at the clock: the resolution of a time budget.
-const TICK: Duration = Duration::from_micros(250);
+pub(crate) const TICK: Duration = Duration::from_micros(250);
 
 /// The budget of what runs once, `describe` and `configure`, in budgets of a decision: an
 /// interpreted language starts its interpreter there.
@@ -24,9 +24,10 @@ pub enum Metering {
         /// Units for one decision.
         per_decision: u64,
     },
-    /// By the clock, for live service: cheaper, and not reproducible.
+    /// By the clock, for live service: cheaper, and not reproducible. What counts is the time that
+    /// the calling thread runs: a machine that is busy with others uses up nobody's budget.
     Epoch {
-        /// Time for one decision, in milliseconds.
+        /// Time of the thread for one decision, in milliseconds.
         budget_ms: u32,
     },
     /// Not at all: for benches only, since an endless loop would never end.
@@ -144,8 +145,8 @@ fn start_ticker(engine: &Engine) -> Result<(), RuntimeError> {
 pub(crate) enum Budget {
     /// Units of fuel.
     Fuel(u64),
-    /// Ticks of the clock.
-    Ticks(u64),
+    /// Ticks of the clock, and the time of the thread that they stand for.
+    Ticks(u64, Duration),
     /// No limit.
     Unlimited,
 }
@@ -158,7 +159,8 @@ impl Metering {
             // The first tick may come at once, so it does not count.
             Self::Epoch { budget_ms } => {
                 let ms = Duration::from_millis(u64::from(budget_ms));
-                Budget::Ticks(ms.as_micros().div_ceil(TICK.as_micros()) as u64 + 1)
+                let ticks = ms.as_micros().div_ceil(TICK.as_micros()) as u64 + 1;
+                Budget::Ticks(ticks, ms)
             }
             Self::Off => Budget::Unlimited,
         }
@@ -168,7 +170,10 @@ impl Metering {
     pub(crate) fn start(self) -> Budget {
         match self.decision() {
             Budget::Fuel(units) => Budget::Fuel(units.saturating_mul(START_BUDGETS)),
-            Budget::Ticks(ticks) => Budget::Ticks(ticks.saturating_mul(START_BUDGETS)),
+            Budget::Ticks(ticks, cpu) => Budget::Ticks(
+                ticks.saturating_mul(START_BUDGETS),
+                cpu.saturating_mul(START_BUDGETS as u32),
+            ),
             Budget::Unlimited => Budget::Unlimited,
         }
     }

@@ -9,7 +9,7 @@ use wasmtime::{Store, Trap};
 
 use crate::contract::{self, Policy, TypedColumn};
 use crate::engine::{Budget, Shared, text};
-use crate::limits::Limits;
+use crate::limits::{Limits, thread_time};
 use crate::load::{Blueprint, LoadedPolicy};
 use crate::packed::{self, PackedPolicy};
 use crate::{LoadError, StartError};
@@ -26,6 +26,10 @@ pub struct Decision {
     pub fuel_used: u64,
     /// Time taken, the crossing into the sandbox and back included.
     pub wall: Duration,
+    /// Time that the thread ran for it, zero unless decisions are metered by the clock.
+    pub cpu: Duration,
+    /// Whether the machine was busy with others for longer than the budget. It is no failure.
+    pub stalled: bool,
     /// What the sandbox says of a failure.
     pub detail: Option<String>,
 }
@@ -68,6 +72,7 @@ fn instantiate(shared: &Shared, blueprint: &Blueprint) -> Result<(Store<Limits>,
     let options = &shared.options;
     let mut store = Store::new(&shared.engine, Limits::new(options.memory_bytes));
     store.limiter(|limits| limits);
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline()));
     // What comes back is copied before it can be looked at, so the copy needs a limit of its own.
     store.set_hostcall_fuel(
         options
@@ -156,12 +161,20 @@ impl PolicyInstance {
     pub fn decide(&mut self, snapshot: &Snapshot<'_>) -> Decision {
         grant(&mut self.store, self.budget);
         self.store.data_mut().denied = false;
-        let begin = Instant::now();
+        let metered = matches!(self.budget, Budget::Ticks(..));
+        let ran = || {
+            if metered {
+                thread_time()
+            } else {
+                Duration::ZERO
+            }
+        };
+        let (begin, before) = (Instant::now(), ran());
         let answer = self.call(snapshot);
-        let wall = begin.elapsed();
+        let (wall, cpu) = (begin.elapsed(), ran().saturating_sub(before));
         let fuel_used = match self.budget {
             Budget::Fuel(granted) => granted.saturating_sub(self.store.get_fuel().unwrap_or(0)),
-            Budget::Ticks(_) | Budget::Unlimited => 0,
+            Budget::Ticks(..) | Budget::Unlimited => 0,
         };
         let answer = answer
             .map_err(|e| failure(&self.store, &e))
@@ -174,6 +187,8 @@ impl PolicyInstance {
             plan,
             fuel_used,
             wall,
+            cpu,
+            stalled: self.store.data().stalled(),
             detail,
         }
     }
@@ -219,16 +234,24 @@ impl PolicyInstance {
         })
     }
 
-    /// State to hand to another version; empty where there is none or the policy fails to say.
-    pub fn export_state(&mut self) -> Vec<u8> {
+    /// State to hand to another version; empty where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The policy ends instead of answering, and is dead.
+    pub fn export_state(&mut self) -> Result<Vec<u8>, StartError> {
         grant(&mut self.store, self.budget);
-        match &self.guest {
-            Guest::Typed(policy) => policy
-                .elis_policy_scheduling()
-                .call_export_state(&mut self.store)
-                .unwrap_or_default(),
-            Guest::Packed(_) => Vec::new(),
-        }
+        self.store.data_mut().denied = false;
+        let Guest::Typed(policy) = &self.guest else {
+            return Ok(Vec::new());
+        };
+        let answer = policy
+            .elis_policy_scheduling()
+            .call_export_state(&mut self.store);
+        answer.map_err(|e| {
+            let Failure { exit, detail } = failure(&self.store, &e);
+            StartError::Exit { exit, detail }
+        })
     }
 
     /// Takes over the state of another version.
@@ -238,6 +261,7 @@ impl PolicyInstance {
     /// The policy refuses it, or ends instead of answering.
     pub fn import_state(&mut self, state: &[u8]) -> Result<(), StartError> {
         grant(&mut self.store, self.budget);
+        self.store.data_mut().denied = false;
         let answer = match &self.guest {
             Guest::Typed(policy) => policy
                 .elis_policy_scheduling()
@@ -259,7 +283,10 @@ fn grant(store: &mut Store<Limits>, budget: Budget) {
     match budget {
         // Fuel is on exactly when the budget is in fuel; should it not be, the call just traps.
         Budget::Fuel(units) => drop(store.set_fuel(units)),
-        Budget::Ticks(ticks) => store.set_epoch_deadline(ticks),
+        Budget::Ticks(ticks, cpu) => {
+            store.data_mut().grant_cpu(cpu);
+            store.set_epoch_deadline(ticks);
+        }
         Budget::Unlimited => {}
     }
 }
@@ -277,5 +304,49 @@ fn failure(store: &Store<Limits>, error: &wasmtime::Error) -> Failure {
     Failure {
         exit,
         detail: text(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Metering, Options, Runtime};
+
+    /// Counts to a hundred million, which takes some tens of milliseconds.
+    const COUNTS: &str = r#"(module (func (export "f") (local $i i32)
+        (loop $l (br_if $l (i32.lt_u
+            (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000000))))))"#;
+
+    /// Runs it under a budget whose clock the test turns: all ticks that it stands for are over at
+    /// once.
+    fn count(budget_ms: u32) -> (wasmtime::Result<()>, bool) {
+        let metering = Metering::Epoch { budget_ms };
+        let runtime = Runtime::new(Options {
+            metering,
+            ..Options::default()
+        });
+        let shared = runtime.unwrap().shared;
+        let module =
+            wasmtime::Module::new(&shared.engine, wat::parse_str(COUNTS).unwrap()).unwrap();
+        let mut store = Store::new(&shared.engine, Limits::new(1 << 20));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline()));
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+        grant(&mut store, metering.decision());
+        for _ in 0..=u64::from(budget_ms) * 4 {
+            shared.engine.increment_epoch();
+        }
+        let ended = run.call(&mut store, ());
+        (ended, store.data().stalled())
+    }
+
+    #[test]
+    fn a_clock_that_ran_while_the_policy_did_not_is_no_failure_of_it() {
+        let (ended, stalled) = count(60_000);
+        ended.unwrap();
+        assert!(stalled, "and it is counted");
+        let (ended, _) = count(1);
+        let trap = ended.unwrap_err().downcast::<Trap>().unwrap();
+        assert_eq!(trap, Trap::Interrupt, "its own time is its own");
     }
 }

@@ -51,6 +51,8 @@ pub struct Counters {
     pub fuel_used: u64,
     /// Time taken by all decisions.
     pub wall: Duration,
+    /// Decisions during which the machine was busy with others for longer than the budget.
+    pub stalled: u64,
     exits: [Cause; PolicyExit::ALL.len()],
 }
 
@@ -129,6 +131,11 @@ impl PolicySlot {
         &self.policy
     }
 
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
     /// When the policy wants to be asked, and whether it preempts.
     pub fn interest(&self) -> Interest {
         self.policy.interest()
@@ -137,6 +144,41 @@ impl PolicySlot {
     /// What has happened so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Recent failures that count towards a quarantine.
+    pub fn strikes(&self) -> usize {
+        self.strikes.len()
+    }
+
+    /// Whether the next decision will not be asked of the policy.
+    pub fn is_quarantined(&self) -> bool {
+        self.counters.asked < self.quarantined_until
+    }
+
+    /// What the policy would hand to its successor; empty where there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// It ends instead of answering; the next decision is one of a fresh instance.
+    pub fn export_state(&mut self) -> Result<Vec<u8>, StartError> {
+        let Some(instance) = &mut self.instance else {
+            return Ok(Vec::new());
+        };
+        let state = instance.export_state();
+        if state.is_err() {
+            self.instance = None;
+        }
+        state
+    }
+
+    /// Hands the state of a predecessor to the policy.
+    ///
+    /// # Errors
+    ///
+    /// It refuses the state, or ends instead of answering; drop the slot.
+    pub fn import_state(&mut self, state: &[u8]) -> Result<(), StartError> {
+        self.instance()?.import_state(state)
     }
 
     /// Asks for a decision. Whatever the policy does, this returns.
@@ -160,6 +202,7 @@ impl PolicySlot {
         };
         self.counters.fuel_used += decision.fuel_used;
         self.counters.wall += decision.wall;
+        self.counters.stalled += u64::from(decision.stalled);
         match decision.plan {
             Ok(_) => self.succeed(now),
             Err(exit) => self.fail(now, exit, decision.detail.as_deref()),
@@ -219,6 +262,8 @@ fn ended(exit: PolicyExit, detail: Option<String>) -> Decision {
         plan: Err(exit),
         fuel_used: 0,
         wall: Duration::ZERO,
+        cpu: Duration::ZERO,
+        stalled: false,
         detail,
     }
 }

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::support::{command, root, target};
 
 /// A running `elis serve`, killed when the test is over.
-struct Server {
-    child: Child,
-    client: Client,
-    url: String,
-    admin_url: String,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
 }
 
 impl Drop for Server {
@@ -28,7 +28,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         // The first of the crates that speak TLS takes ring, and none of them speaks it here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let known = command("elis");
@@ -60,7 +60,7 @@ impl Server {
         }
     }
 
-    async fn complete(&self, body: &Value) -> Value {
+    pub(crate) async fn complete(&self, body: &Value) -> Value {
         let sent = self
             .client
             .post(format!("{}/v1/completions", self.url))
@@ -72,25 +72,25 @@ impl Server {
         answer
     }
 
-    async fn set_policy(&self, policy: &str) -> (u16, Value) {
+    pub(crate) async fn set_policy(&self, policy: &str) -> (u16, Value) {
         let url = format!("{}/admin/policy", self.admin_url);
         let sent = self.client.post(url).json(&json!({ "policy": policy }));
         let response = sent.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let sent = self.client.get(format!("{}/admin/status", self.admin_url));
         sent.send().await.unwrap().json().await.unwrap()
     }
 
-    async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         let sent = self.client.get(format!("{}/metrics", self.url));
         sent.send().await.unwrap().text().await.unwrap()
     }
 
     /// Asks it to go, as an operator does, and waits.
-    fn terminate(mut self) -> i32 {
+    pub(crate) fn terminate(mut self) -> i32 {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -104,7 +104,7 @@ impl Server {
 }
 
 /// As many numbers as a metric has labels, summed.
-fn metric(text: &str, name: &str) -> f64 {
+pub(crate) fn metric(text: &str, name: &str) -> f64 {
     let lines = text.lines().filter(|line| line.starts_with(name));
     lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
@@ -163,7 +163,7 @@ async fn policies_change_under_load_and_no_request_notices() {
     );
     assert_eq!(status["kv_blocks_used"], 0);
     let (refused, why) = server.set_policy("no-such-policy").await;
-    assert_eq!(refused, 400, "{why}");
+    assert_eq!(refused, 404, "{why}");
     let text = server.metrics().await;
     assert_eq!(
         metric(&text, "elis_requests_total{outcome=\"finished\"}"),

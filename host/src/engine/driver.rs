@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use elis_policy_runtime::PolicySlot;
 use elis_scheduler::{
     Ended, Input, Output, Predicted, RejectReason, Request, Scheduler, Span, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::deck::{self, Deck};
 use super::forecast::{Asked, Forecasts};
 use super::metrics::Metrics;
+use super::recordings::{Order as RecordingOrder, Recordings};
 use super::runner::{Order, Report};
 use super::tenants::Tenants;
 use super::{Event, GenerateError, GenerateRequest, Generation, IterationLog, Status};
+use crate::telemetry::DECISION;
 
 /// What the scheduling thread is told.
 pub(crate) enum Message {
@@ -31,10 +33,9 @@ pub(crate) enum Message {
     },
     /// Predictions have come.
     Predicted,
-    Install {
-        slot: Box<PolicySlot>,
-        reply: oneshot::Sender<()>,
-    },
+    Record(RecordingOrder),
+    /// About policies.
+    Deck(deck::Order),
     Drain(oneshot::Sender<()>),
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Crew {
 
 pub(crate) struct Driver {
     pub(crate) scheduler: Scheduler,
-    pub(crate) slot: PolicySlot,
+    pub(crate) deck: Deck,
     pub(crate) forecasts: Forecasts,
     pub(crate) crew: Vec<Crew>,
     pub(crate) metrics: Arc<Metrics>,
@@ -65,6 +66,7 @@ pub(crate) struct Driver {
     pub(crate) log: Option<IterationLog>,
     pub(crate) begin: Instant,
     pub(crate) tenants: Tenants,
+    pub(crate) recordings: Recordings,
     jobs: HashMap<u64, Live>,
     next_id: u64,
     /// The request that is being taken in, and why it is not.
@@ -83,17 +85,18 @@ impl Driver {
     )]
     pub(crate) fn new(
         scheduler: Scheduler,
-        slot: PolicySlot,
+        deck: Deck,
         forecasts: Forecasts,
         crew: Vec<Crew>,
         metrics: Arc<Metrics>,
         messages: Sender<Message>,
         log: Option<IterationLog>,
         tenants: Tenants,
+        recordings: Recordings,
     ) -> Self {
         Self {
             scheduler,
-            slot,
+            deck,
             forecasts,
             crew,
             metrics,
@@ -101,6 +104,7 @@ impl Driver {
             log,
             begin: Instant::now(),
             tenants,
+            recordings,
             jobs: HashMap::new(),
             next_id: 1,
             arriving: None,
@@ -113,8 +117,7 @@ impl Driver {
 
     /// Serves until all who could send messages are gone, or it is drained.
     pub(crate) fn run(mut self, messages: &Receiver<Message>) {
-        let interest = self.slot.interest();
-        self.tell(Input::PolicyInstalled(interest));
+        self.announce();
         self.note();
         loop {
             match self.next(messages) {
@@ -124,9 +127,12 @@ impl Driver {
             }
             self.note();
             if self.drains && self.jobs.is_empty() {
-                for reply in self.draining.drain(..) {
-                    let _ = reply.send(());
-                }
+                let replies = std::mem::take(&mut self.draining);
+                self.recordings.finish(move || {
+                    for reply in replies {
+                        let _ = reply.send(());
+                    }
+                });
             }
         }
     }
@@ -149,7 +155,7 @@ impl Driver {
         Time::from_ns(u64::try_from(self.begin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    fn note(&self) {
+    fn note(&mut self) {
         let (waiting, running, used) = self.scheduler.load();
         let total = self.scheduler.config().workers.iter();
         let status = Status {
@@ -157,10 +163,12 @@ impl Driver {
             running,
             kv_blocks_used: used,
             kv_blocks_total: total.map(|worker| worker.gpu_blocks).sum(),
-            policy: self.slot.policy().info().name.clone(),
+            policy: self.deck.live().info().name.clone(),
+            starvation_boosts: self.scheduler.stats().starvation_boosts,
             ready: !self.drains,
         };
         self.metrics.note(&status, self.scheduler.stats());
+        self.deck.note(self.scheduler.stats());
         let unanswered = i64::try_from(self.forecasts.unanswered).unwrap_or(i64::MAX);
         self.metrics.unanswered.set(unanswered);
     }
@@ -182,16 +190,27 @@ impl Driver {
                 }
                 self.predicted = predicted;
             }
-            Message::Install { slot, reply } => {
-                self.slot = *slot;
-                let interest = self.slot.interest();
-                self.tell(Input::PolicyInstalled(interest));
-                let _ = reply.send(());
+            Message::Deck(order) => {
+                // Faults up to here are those of the policy up to here.
+                self.deck.note(self.scheduler.stats());
+                let (waiting, ..) = self.scheduler.load();
+                self.deck.order(order, waiting > 0);
+                self.announce();
+            }
+            Message::Record(order) => {
+                self.recordings.take(order, &self.deck, &self.scheduler);
             }
             Message::Drain(reply) => {
                 self.drains = true;
                 self.draining.push(reply);
             }
+        }
+    }
+
+    /// Tells the core of another policy, if there is one.
+    fn announce(&mut self) {
+        if let Some(interest) = self.deck.news() {
+            self.tell(Input::PolicyInstalled(interest));
         }
     }
 
@@ -278,18 +297,23 @@ impl Driver {
 
     /// Hands an input to the core and performs all that follows from it.
     fn tell(&mut self, input: Input<'_>) {
+        self.hand(input);
+        while let Some(input) = self.pending.pop_front() {
+            self.hand(input);
+        }
+        self.recordings.settle(&self.scheduler);
+    }
+
+    fn hand(&mut self, input: Input<'_>) {
         let now = self.now();
+        self.recordings.input(now, &input, &self.deck);
         self.scheduler.handle(now, input);
         self.drain();
-        while let Some(input) = self.pending.pop_front() {
-            let now = self.now();
-            self.scheduler.handle(now, input);
-            self.drain();
-        }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.scheduler.poll_output() {
+            self.recordings.output(&output, &self.scheduler);
             match output {
                 Output::Predict {
                     job,
@@ -339,8 +363,19 @@ impl Driver {
         let Some(snapshot) = self.scheduler.snapshot(worker) else {
             return;
         };
-        let decision = self.slot.decide(&snapshot);
+        let decision = self.deck.decide(&snapshot);
         self.metrics.decision.observe(decision.wall.as_secs_f64());
+        let (waiting, running, _) = self.scheduler.load();
+        tracing::trace!(
+            name: DECISION,
+            policy = self.deck.live().info().name,
+            worker,
+            waiting,
+            running,
+            outcome = decision.plan.as_ref().map_or_else(|exit| exit.name(), |_| "plan"),
+            duration_ms = decision.wall.as_secs_f64() * 1e3,
+            "decision"
+        );
         self.pending.push_back(match decision.plan {
             Ok(plan) => Input::Decided {
                 worker,
@@ -357,6 +392,9 @@ impl Driver {
                 }
             }
         });
+        // Another policy may have stepped in; it is asked again at the next boundary.
+        self.pending
+            .extend(self.deck.news().map(Input::PolicyInstalled));
     }
 
     fn dispatch(&mut self, worker: u16) {
@@ -380,7 +418,9 @@ impl Driver {
         }
         crew.interrupt.store(false, Ordering::Release);
         if let Some(since) = crew.idle_since.take() {
-            self.metrics.gap.inc_by(since.elapsed().as_secs_f64());
+            let gap_s = since.elapsed().as_secs_f64();
+            self.metrics.gap.inc_by(gap_s);
+            self.metrics.pause.observe(gap_s);
         }
         let _ = crew.orders.send(Order::Run(Box::new(step.clone())));
     }
@@ -395,7 +435,9 @@ impl Driver {
             self.metrics.queueing.observe(seconds(ended.arrival, run));
         }
         if let Some(first) = ended.first_token {
-            self.metrics.ttft.observe(seconds(ended.arrival, first));
+            let ttft_s = seconds(ended.arrival, first);
+            self.metrics.ttft.observe(ttft_s);
+            self.deck.finished(seconds(ended.arrival, now), ttft_s);
             if tokens > 1 {
                 let each = seconds(first, now) / f64::from(tokens - 1);
                 self.metrics.tpot.observe(each);

@@ -1,21 +1,22 @@
 //! The running engine: its threads, and the way in for everybody else.
 
-use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use elis_policy_runtime::{LoadedPolicy, PolicySlot, Runtime, resolve};
+use elis_policy_runtime::{Runtime, resolve};
 use elis_scheduler::config::{Boundary, Config, ConfigError};
 use elis_scheduler::{NO_DEADLINE, Scheduler, Span};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
+use super::control::{Policies, PolicyError, PolicyOptions};
+use super::deck::Board;
 use super::driver::{Crew, Driver, Message};
 use super::forecast::{Forecasts, Predictor};
 use super::metrics::Metrics;
+use super::recordings::{self, Recordings};
 use super::runner::Runner;
 use super::tenants::Tenants;
 use super::{
@@ -68,10 +69,7 @@ pub enum EngineError {
     Read(std::io::Error),
     /// It is no policy for this host.
     #[error(transparent)]
-    Load(#[from] elis_policy_runtime::LoadError),
-    /// It does not start.
-    #[error(transparent)]
-    Start(#[from] elis_policy_runtime::StartError),
+    Policy(#[from] PolicyError),
     /// The predictor's service does not start.
     #[error(transparent)]
     Predictor(#[from] elis_predictor::service::ServiceError),
@@ -88,8 +86,8 @@ pub struct Parts<W> {
     pub workers: Vec<W>,
     /// Where policies run.
     pub runtime: Runtime,
-    /// The first live policy, by name or path.
-    pub policy: String,
+    /// What decides at first, and what outlives the process.
+    pub policy: PolicyOptions,
     /// Who predicts.
     pub predictor: Predictor,
     /// Where iterations are recorded, if anywhere.
@@ -109,7 +107,7 @@ pub struct Engine {
     model: ServedModel,
     messages: Sender<Message>,
     metrics: Arc<Metrics>,
-    policies: Warm,
+    policies: Policies,
     /// Tokens that fit into the KV memory of a worker.
     capacity_tokens: u32,
 }
@@ -119,41 +117,6 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("model", &self.model.id)
             .finish_non_exhaustive()
-    }
-}
-
-/// Policies that were live once: an instance of one costs microseconds, compiling it a thousand
-/// times as much.
-#[derive(Debug, Clone)]
-struct Warm {
-    runtime: Runtime,
-    loaded: Arc<Mutex<HashMap<[u8; 32], LoadedPolicy>>>,
-}
-
-impl Warm {
-    fn new(runtime: Runtime) -> Self {
-        Self {
-            runtime,
-            loaded: Arc::default(),
-        }
-    }
-
-    fn start(&self, policy: &str) -> Result<PolicySlot, EngineError> {
-        let path = resolve::resolve(policy)?;
-        let bytes = std::fs::read(path).map_err(EngineError::Read)?;
-        let digest = <[u8; 32]>::from(Sha256::digest(&bytes));
-        let known = self.lock().get(&digest).cloned();
-        let loaded = match known {
-            Some(loaded) => loaded,
-            None => self.runtime.load(&bytes)?,
-        };
-        let slot = loaded.start("")?;
-        self.lock().insert(digest, loaded);
-        Ok(slot)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], LoadedPolicy>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,8 +138,10 @@ impl Engine {
             predictor,
             log,
         } = parts;
-        let policies = Warm::new(runtime);
-        let slot = policies.start(&policy)?;
+        let (messages, inbox) = mpsc::channel();
+        let board = Arc::new(Board::new());
+        let metrics = Arc::new(Metrics::new(&board));
+        let (policies, deck) = Policies::begin(policy, runtime, board, messages.clone())?;
         let configs: Vec<_> = workers.iter().map(Worker::config).collect();
         let rooms = configs
             .iter()
@@ -193,7 +158,6 @@ impl Engine {
             seed: options.seed,
             workers: configs,
         })?;
-        let (messages, inbox) = mpsc::channel();
         let mut crew = Vec::new();
         for (number, worker) in (0..).zip(workers) {
             let member = enlist(number, worker, &model, &messages, log.is_some())?;
@@ -203,16 +167,16 @@ impl Engine {
         let forecasts = Forecasts::new(predictor, move || {
             let _ = notified.send(Message::Predicted);
         })?;
-        let metrics = Arc::new(Metrics::new());
         let driver = Driver::new(
             scheduler,
-            slot,
+            deck,
             forecasts,
             crew,
             Arc::clone(&metrics),
             messages.clone(),
             log,
             Tenants::default(),
+            Recordings::new(model.id.clone(), metrics.recorded.clone()),
         );
         let thread = thread::Builder::new().name("elis-scheduler".to_owned());
         let spawned = thread.spawn(move || driver.run(&inbox));
@@ -295,25 +259,12 @@ impl Generate for Engine {
         self.metrics.text()
     }
 
-    fn set_policy(
-        &self,
-        policy: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let (policies, messages) = (self.policies.clone(), self.messages.clone());
-        Box::pin(async move {
-            // Compiling takes milliseconds, and none of them on the scheduling thread.
-            let loaded = tokio::task::spawn_blocking(move || policies.start(&policy)).await;
-            let slot = loaded
-                .map_err(|e| e.to_string())?
-                .map_err(|e| e.to_string())?;
-            let (reply, answer) = oneshot::channel();
-            let slot = Box::new(slot);
-            let gone = |_| "the engine is gone".to_owned();
-            messages
-                .send(Message::Install { slot, reply })
-                .map_err(|e| gone(e.to_string()))?;
-            answer.await.map_err(|e| gone(e.to_string()))
-        })
+    fn policies(&self) -> Option<&Policies> {
+        Some(&self.policies)
+    }
+
+    fn record(&self, out: Box<dyn std::io::Write + Send>) -> super::BegunRecording {
+        Box::pin(recordings::begin(self.messages.clone(), out))
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -14,6 +14,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Status;
+use super::deck::Board;
+use super::recordings::Recorded;
 
 type Outcome = [(&'static str, &'static str); 1];
 
@@ -34,13 +36,15 @@ pub(crate) struct Metrics {
     pub(crate) unanswered: Gauge,
     pub(crate) busy: Counter<f64, std::sync::atomic::AtomicU64>,
     pub(crate) gap: Counter<f64, std::sync::atomic::AtomicU64>,
+    pub(crate) recorded: Recorded,
+    pub(crate) pause: Histogram,
     core: std::sync::Arc<Mutex<(Status, Stats)>>,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(board: &std::sync::Arc<Board>) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
-        let metrics = Self {
+        let mut metrics = Self {
             registry: Registry::with_prefix("elis"),
             requests: Family::default(),
             prompt_tokens: Counter::default(),
@@ -55,8 +59,12 @@ impl Metrics {
             unanswered: Gauge::default(),
             busy: Counter::default(),
             gap: Counter::default(),
+            recorded: Recorded::default(),
+            // Fine enough to tell percentiles that are a tenth apart.
+            pause: Histogram::new(exponential_buckets(1e-5, 1.1, 100)),
             core: std::sync::Arc::default(),
         };
+        board.register(&mut metrics.registry);
         metrics.registered()
     }
 
@@ -116,8 +124,12 @@ impl Metrics {
         let gap = self.gap.clone();
         let help = "Time between steps while jobs were there";
         all.register_with_unit("worker_gap", help, second(), gap);
+        let pause = self.pause.clone();
+        let help = "Each of these times between steps";
+        all.register_with_unit("worker_pause", help, second(), pause);
         let core = std::sync::Arc::clone(&self.core);
         all.register_collector(Box::new(Core(core)));
+        all.register_collector(Box::new(self.recorded.clone()));
         self
     }
 
@@ -277,7 +289,7 @@ mod tests {
 
     #[test]
     fn all_that_is_counted_is_in_the_text() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&std::sync::Arc::new(Board::new()));
         metrics.ended("stop");
         metrics.ttft.observe(0.5);
         let mut stats = Stats {

@@ -2,26 +2,35 @@
 //!
 //! The HTTP server knows it only as something that can [`Generate`].
 
+mod control;
+mod deck;
 mod driver;
 mod forecast;
 mod iteration_log;
 mod live;
 mod metrics;
+mod recordings;
 mod reply;
 mod request;
 mod runner;
 mod tenants;
 
 use std::future::Future;
+use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use elis_llm::Vocabulary;
 use tokio::sync::mpsc;
 
+pub use control::{
+    Check, Overview, Policies, PolicyError, PolicyOptions, Promote, Promoted, Pushed, Row, Shade,
+};
+pub use deck::{Counts, Fault, ShadowCounts};
 pub use forecast::Predictor;
 pub use iteration_log::IterationLog;
 pub use live::{Engine, EngineError, EngineOptions, Parts};
+pub use recordings::{Recording, RecordingError};
 pub use request::{Event, FinishReason, GenerateError, GenerateRequest, LogProb};
 
 /// The model that is served, as clients see it.
@@ -95,12 +104,17 @@ pub struct Status {
     pub kv_blocks_total: u32,
     /// The name of the live policy.
     pub policy: String,
+    /// Jobs that waited too long and were put first, whatever the policy said.
+    pub starvation_boosts: u64,
     /// Whether requests are taken.
     pub ready: bool,
 }
 
 /// The answer to a submission, when it comes.
 pub type Submission = Pin<Box<dyn Future<Output = Result<Generation, GenerateError>> + Send>>;
+
+/// The beginning of a recording, when it comes.
+pub type BegunRecording = Pin<Box<dyn Future<Output = Result<Recording, RecordingError>> + Send>>;
 
 /// Something that answers requests: the engine, or a double of it in tests.
 pub trait Generate: Send + Sync + 'static {
@@ -117,11 +131,15 @@ pub trait Generate: Send + Sync + 'static {
     /// All metrics in the text format of Prometheus (OpenMetrics).
     fn metrics(&self) -> String;
 
-    /// Makes another policy the live one, given by name or path; the answer says why not.
-    fn set_policy(
-        &self,
-        policy: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    /// Its policies, where it has any that can be changed.
+    fn policies(&self) -> Option<&Policies>;
+
+    /// Records all that the scheduler is told, until the recording is dropped or the engine is
+    /// drained.
+    fn record(&self, out: Box<dyn Write + Send>) -> BegunRecording {
+        drop(out);
+        Box::pin(std::future::ready(Err(RecordingError::None)))
+    }
 
     /// Takes no more requests; ready when those that are there have ended.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,10 +1,14 @@
 //! Connections: accepted, answered, and closed when it is time.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,10 +36,10 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // A token is a small packet that must not wait for the next one.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(answer(stream, router.clone(), closed.clone()));
+                connections.spawn(answer(stream, peer, router.clone(), closed.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -48,10 +52,18 @@ pub(super) async fn serve(
 }
 
 /// Answers requests of a connection, and finishes the one that is under way when it is time.
-async fn answer(stream: TcpStream, router: Router, mut closed: watch::Receiver<bool>) {
+async fn answer(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut closed: watch::Receiver<bool>,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    let service = TowerToHyperService::new(router);
+    let service = WithPeer {
+        inner: TowerToHyperService::new(router),
+        peer,
+    };
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -59,6 +71,25 @@ async fn answer(stream: TcpStream, router: Router, mut closed: watch::Receiver<b
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+/// Tells handlers whose request it is.
+struct WithPeer {
+    inner: Inner,
+    peer: SocketAddr,
+}
+
+type Inner = TowerToHyperService<Router>;
+
+impl Service<Request<Incoming>> for WithPeer {
+    type Response = <Inner as Service<Request<Incoming>>>::Response;
+    type Error = <Inner as Service<Request<Incoming>>>::Error;
+    type Future = <Inner as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.inner.call(request)
+    }
 }
 
 async fn until(closed: &mut watch::Receiver<bool>) {

@@ -1,7 +1,7 @@
 //! Who may ask: API keys, compared in constant time.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -43,6 +43,9 @@ pub enum KeysError {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Caller(pub(super) Option<String>);
 
+/// The name of the operator whose token is not in a file.
+const OPERATOR: &str = "operator";
+
 /// Keys as digests, so that all are compared in the same time whatever their length.
 #[derive(Debug, Default)]
 pub(super) struct Keys(Vec<(String, [u8; 32])>);
@@ -50,10 +53,23 @@ pub(super) struct Keys(Vec<(String, [u8; 32])>);
 impl Keys {
     /// Those of the options and of the file that they name.
     pub(super) fn new(options: &ServerOptions) -> Result<Self, KeysError> {
-        let mut keys = options.api_keys.clone();
-        if let Some(path) = &options.api_key_file {
+        Self::of(options.api_keys.clone(), options.api_key_file.as_deref())
+    }
+
+    /// The tokens of operators.
+    pub(super) fn of_operators(options: &ServerOptions) -> Result<Self, KeysError> {
+        let token = options.admin_token.iter().map(|token| ApiKey {
+            name: OPERATOR.to_owned(),
+            key: token.clone(),
+        });
+        Self::of(token.collect(), options.admin_token_file.as_deref())
+    }
+
+    /// Some, and those of a file.
+    fn of(mut keys: Vec<ApiKey>, file: Option<&Path>) -> Result<Self, KeysError> {
+        if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|cause| KeysError::Read {
-                path: path.clone(),
+                path: path.to_owned(),
                 cause,
             })?;
             for (line, text) in (1..).zip(text.lines()) {
@@ -61,7 +77,7 @@ impl Keys {
                     continue;
                 }
                 let key: ApiKey = text.parse().map_err(|cause| KeysError::Line {
-                    path: path.clone(),
+                    path: path.to_owned(),
                     line,
                     cause,
                 })?;
@@ -70,6 +86,15 @@ impl Keys {
         }
         let keys = keys.into_iter().map(|key| (key.name, digest(&key.key.0)));
         Ok(Self(keys.collect()))
+    }
+
+    /// Whose key came, `None` where there are no keys, an error where it is nobody's.
+    pub(super) fn name(&self, headers: &HeaderMap) -> Result<Option<&str>, ()> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let tenant = bearer(headers).and_then(|key| self.tenant(key));
+        tenant.map(Some).ok_or(())
     }
 
     /// Whether everybody may ask.
@@ -104,11 +129,6 @@ impl Keys {
             None => Err(unauthorized("this API key is not one of this server")),
         }
     }
-}
-
-/// Whether a secret is the one that came as a bearer token.
-pub(super) fn is_bearer(headers: &HeaderMap, secret: &str) -> bool {
-    bearer(headers).is_some_and(|given| bool::from(digest(given).ct_eq(&digest(secret))))
 }
 
 /// Lets requests with a right key pass, and tells the handler whose it is.

@@ -32,6 +32,9 @@ pub struct ServerOptions {
         hide_env_values = true
     )]
     pub admin_token: Option<Secret>,
+    /// A file with a NAME=TOKEN on each line, for several operators; the audit log has the names
+    #[arg(long, value_name = "PATH")]
+    pub admin_token_file: Option<PathBuf>,
     /// A key that clients may use, and the tenant that it stands for; may be repeated
     ///
     /// Arguments are visible to other users of the machine: prefer the variable, with commas
@@ -135,6 +138,7 @@ impl Default for ServerOptions {
             admin_port: 0,
             no_admin: false,
             admin_token: None,
+            admin_token_file: None,
             api_keys: Vec::new(),
             api_key_file: None,
             max_body_bytes: 4 << 20,

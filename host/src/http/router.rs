@@ -34,10 +34,8 @@ pub(super) fn public(app: &Shared) -> Result<Router, ServeError> {
 
 /// What the operator sees.
 pub(super) fn operator(app: &Shared) -> Router {
-    let router = Router::new()
-        .route("/admin/status", get(admin::status))
-        .route("/admin/policy", post(admin::set_policy))
-        .route_layer(from_fn_with_state(app.clone(), admin::check));
+    let guard = from_fn_with_state(app.clone(), admin::check);
+    let router = admin::routes().route_layer(guard);
     finish(router, app)
 }
 

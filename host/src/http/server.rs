@@ -83,6 +83,7 @@ pub(super) struct App {
     pub(super) engine: SharedEngine,
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
+    pub(super) operators: Keys,
     pub(super) template: ChatTemplate,
     pub(super) phase: watch::Receiver<Phase>,
 }
@@ -100,7 +101,8 @@ impl App {
     }
 }
 
-/// The tokens of a prompt. Names of special tokens in it count as these, as everywhere.
+/// The tokens of a prompt. Names of special tokens in it count as these, as everywhere, and what
+/// the model wants in front is there.
 pub(super) async fn encode(
     app: &App,
     text: String,
@@ -108,9 +110,9 @@ pub(super) async fn encode(
 ) -> Result<Vec<u32>, ApiError> {
     let vocabulary = app.engine.model().vocabulary.clone();
     let encoded = if text.len() <= INLINE_BYTES_MAX {
-        vocabulary.encode(&text, true)
+        vocabulary.prompt(&text)
     } else {
-        let work = tokio::task::spawn_blocking(move || vocabulary.encode(&text, true));
+        let work = tokio::task::spawn_blocking(move || vocabulary.prompt(&text));
         match work.await {
             Ok(encoded) => encoded,
             Err(error) => return Err(ApiError::field(param, format!("not encoded: {error}"))),
@@ -182,6 +184,7 @@ impl Server {
         }
         let app = Arc::new(App {
             keys: Keys::new(&options)?,
+            operators: Keys::of_operators(&options)?,
             template,
             engine: engine.clone(),
             phase: seen,
@@ -190,7 +193,7 @@ impl Server {
         let options = &app.options;
         let address = SocketAddr::new(options.host, options.port);
         let admin_address = SocketAddr::new(options.admin_host, options.admin_port);
-        let open = options.admin_token.is_none() && !options.admin_host.is_loopback();
+        let open = app.operators.is_empty() && !options.admin_host.is_loopback();
         if open && !options.no_admin {
             return Err(ServeError::OpenAdmin(admin_address));
         }

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use elis_host::still::Still;
+use elis_host::synthetic;
 use elis_policy_runtime::{
     CONTRACT_VERSION, Decision, LoadedPolicy, Metering, Options, PolicyInstance, Runtime, resolve,
 };
 use elis_scheduler::plan::Plan;
 
 use super::report::{Report, Trial};
-use super::synthetic::Queue;
 
 /// Lengths of the queues, in jobs.
 const SIZES: [usize; 4] = [64, 256, 1_000, 10_000];
@@ -97,7 +98,7 @@ fn check(path: &Path, bytes: &[u8], config: &str) -> anyhow::Result<Report> {
         problems: Vec::new(),
     };
     for jobs in SIZES {
-        let queue = Queue::new(jobs);
+        let queue = synthetic::queue(jobs);
         match trial(&metered, &live, config, &queue, jobs)? {
             Ok(trial) => report.trials.push(trial),
             Err(problem) => report.problems.push(format!("{jobs} jobs: {problem}")),
@@ -111,13 +112,14 @@ fn trial(
     metered: &LoadedPolicy,
     live: &LoadedPolicy,
     config: &str,
-    queue: &Queue,
+    queue: &Still,
     jobs: usize,
 ) -> anyhow::Result<Result<Trial, String>> {
     // A policy may keep state, so decisions are only comparable between fresh instances.
     let first = PolicyInstance::start(metered, config)?.decide(&queue.snapshot());
     let again = PolicyInstance::start(metered, config)?.decide(&queue.snapshot());
-    let other = PolicyInstance::start(metered, config)?.decide(&queue.shuffled().snapshot());
+    let other =
+        PolicyInstance::start(metered, config)?.decide(&synthetic::shuffled(queue).snapshot());
     let plan = match compare(&first, &again, &other) {
         Ok(plan) => plan,
         Err(problem) => return Ok(Err(problem)),
@@ -162,7 +164,7 @@ fn compare<'a>(
 fn median(
     live: &LoadedPolicy,
     config: &str,
-    queue: &Queue,
+    queue: &Still,
 ) -> anyhow::Result<Result<Duration, String>> {
     let mut instance = PolicyInstance::start(live, config)?;
     let snapshot = queue.snapshot();
@@ -203,6 +205,8 @@ mod tests {
             }),
             fuel_used,
             wall: Duration::ZERO,
+            cpu: Duration::ZERO,
+            stalled: false,
             detail: None,
         }
     }

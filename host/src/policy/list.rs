@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use elis_policy_runtime::{Options, Runtime, resolve};
 use serde::Serialize;
 
+use super::remote::{self, Access};
+
 /// Options of the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// The admin address of a running server: list what it has, not what is here
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// One policy; a file that is none says why.
@@ -29,12 +33,15 @@ struct Row {
 /// Runs the command.
 #[expect(clippy::print_stdout, reason = "the output of the command")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &args.to {
+        return remote::list(url, &args.access);
+    }
     let runtime = Runtime::new(Options::default())?;
     let rows: Vec<Row> = resolve::list()
         .iter()
         .map(|named| row(&runtime, named))
         .collect();
-    if args.json {
+    if args.access.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         print!("{}", text(&rows));

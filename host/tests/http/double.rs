@@ -2,11 +2,11 @@
 
 use std::future::ready;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use elis_host::engine::{
-    Event, FinishReason, Generate, GenerateError, GenerateRequest, Generation, LogProb,
+    Event, FinishReason, Generate, GenerateError, GenerateRequest, Generation, LogProb, Policies,
     ServedModel, Status, Submission,
 };
 use elis_llm::{Decoder, Vocabulary};
@@ -31,7 +31,6 @@ pub(crate) struct Double {
     model: ServedModel,
     manner: Manner,
     inside: Arc<Inside>,
-    policy: Mutex<String>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +55,6 @@ impl Double {
             },
             manner,
             inside: Arc::default(),
-            policy: Mutex::new("first".to_owned()),
         })
     }
 
@@ -127,7 +125,7 @@ impl Generate for Double {
     fn status(&self) -> Status {
         Status {
             running: self.inside.running.load(Ordering::SeqCst),
-            policy: self.policy.lock().expect("no panic").clone(),
+            policy: "first".to_owned(),
             ready: !self.inside.draining.load(Ordering::SeqCst),
             ..Status::default()
         }
@@ -138,17 +136,8 @@ impl Generate for Double {
         format!("# TYPE double_requests counter\ndouble_requests_total {served}\n# EOF\n")
     }
 
-    fn set_policy(
-        &self,
-        policy: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let answer = if policy == "unfit" {
-            Err("unfit is not fit to run".to_owned())
-        } else {
-            *self.policy.lock().expect("no panic") = policy;
-            Ok(())
-        };
-        Box::pin(ready(answer))
+    fn policies(&self) -> Option<&Policies> {
+        None
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

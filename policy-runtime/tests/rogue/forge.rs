@@ -16,6 +16,10 @@ pub(crate) struct Forged {
     /// Body of `decide`, run before it answers with the plan at address 512. `$args` points to the
     /// header: `now-us`, `seed` and `revision` are its first three words.
     pub(crate) decide: &'static str,
+    /// Body of `export-state`, run before it answers with the list at address 1024.
+    pub(crate) export_state: &'static str,
+    /// Body of `import-state`, whose state lies at `$state`, run before it accepts.
+    pub(crate) import_state: &'static str,
     /// Further parts of the module.
     pub(crate) extra: &'static str,
     pub(crate) pages: u32,
@@ -29,6 +33,8 @@ impl Default for Forged {
             describe: "",
             configure: "",
             decide: "",
+            export_state: "",
+            import_state: "",
             extra: "",
             pages: 4,
         }
@@ -41,7 +47,8 @@ impl Forged {
         embed(&self.wat(), "policy")
     }
 
-    fn wat(&self) -> String {
+    /// Its text.
+    pub(crate) fn wat(&self) -> String {
         // Strings lie from 256; the plan at 512 names job 7, which lies at 768.
         let Self {
             name,
@@ -49,6 +56,8 @@ impl Forged {
             describe,
             configure,
             decide,
+            export_state,
+            import_state,
             extra,
             pages,
         } = self;
@@ -80,9 +89,13 @@ impl Forged {
     {decide}
     (global.set $next (i32.const 4096))
     (i32.const 512))
-  (func (export "elis:policy/scheduling@0.1.0#export-state") (result i32) (i32.const 1024))
-  (func (export "elis:policy/scheduling@0.1.0#import-state") (param i32 i32) (result i32)
+  (func (export "elis:policy/scheduling@0.1.0#export-state") (result i32)
+    {export_state}
     (i32.const 1024))
+  (func (export "elis:policy/scheduling@0.1.0#import-state") (param $state i32) (param i32)
+    (result i32)
+    {import_state}
+    (i32.const 1040))
   {extra})"#
         )
     }
@@ -90,7 +103,11 @@ impl Forged {
 
 /// Puts the description of one of our worlds into a core module.
 pub(crate) fn embed(wat: &str, world: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(wat).unwrap();
+    describe(wat::parse_str(wat).unwrap(), world)
+}
+
+/// The same of a module in binary.
+pub(crate) fn describe(mut module: Vec<u8>, world: &str) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
     let (package, _) = resolve.push_dir(folder).unwrap();

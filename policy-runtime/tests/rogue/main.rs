@@ -9,3 +9,5 @@ mod decisions;
 mod forge;
 mod ladder;
 mod loading;
+mod smith;
+mod states;

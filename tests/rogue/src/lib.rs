@@ -1,5 +1,6 @@
 //! Every way to misbehave that we could think of, as one policy: `kind = "spin"` and so on. With
-//! `every = 7` as well it behaves in between.
+//! `every = 7` as well it behaves in between. `state = "count"` hands its count of decisions on,
+//! and other values more than anybody takes.
 
 use elis_policy_sdk::select::Ties;
 use elis_policy_sdk::{
@@ -82,6 +83,7 @@ pub struct Rogue {
     every: u64,
     decisions: u64,
     leaked: Vec<Vec<u8>>,
+    state: String,
 }
 
 impl Default for Rogue {
@@ -91,6 +93,7 @@ impl Default for Rogue {
             every: 1,
             decisions: 0,
             leaked: Vec::new(),
+            state: String::new(),
         }
     }
 }
@@ -113,11 +116,12 @@ impl Policy for Rogue {
     }
 
     fn configure(&mut self, toml: &str) -> Result<(), String> {
-        let config = config::parse(toml, &["kind", "every"])?;
+        let config = config::parse(toml, &["kind", "every", "state"])?;
         let kind = config.str("kind", "honest")?;
         let known = KINDS.iter().find(|(name, _)| *name == kind);
         self.misdeed = known.ok_or_else(|| format!("unknown kind {kind}"))?.1;
         self.every = config.u64("every", 1)?.max(1);
+        self.state = config.str("state", "none")?.to_owned();
         Ok(())
     }
 
@@ -128,6 +132,24 @@ impl Policy for Rogue {
         } else {
             arrival_order(snapshot)
         }
+    }
+
+    fn export_state(&self) -> Vec<u8> {
+        match self.state.as_str() {
+            "count" => self.decisions.to_le_bytes().to_vec(),
+            "heavy" => vec![1; 3 << 19],
+            "gigabyte" => vec![1; 1 << 30],
+            _ => Vec::new(),
+        }
+    }
+
+    fn import_state(&mut self, state: &[u8]) -> Result<(), String> {
+        if self.state == "refuse" {
+            return Err("it was told to refuse".to_owned());
+        }
+        let count = state.try_into().map_err(|_| "a count has eight bytes")?;
+        self.decisions = u64::from_le_bytes(count);
+        Ok(())
     }
 }
 
