@@ -11,6 +11,7 @@ use elis_policy_sarathi::Sarathi;
 use elis_policy_sdk as sdk;
 use elis_policy_sjf::Sjf;
 use elis_policy_ssjf::Ssjf;
+use elis_policy_tether::Tether;
 use elis_policy_trail::Trail;
 use elis_policy_vtc::Vtc;
 use elis_scheduler::columns::{Column, ColumnRef};
@@ -58,6 +59,7 @@ pub(crate) fn native(name: &str) -> Box<dyn Twin> {
         "sarathi" => Box::new(Native::<Sarathi>::new()),
         "sjf" => Box::new(Native::<Sjf>::new()),
         "ssjf" => Box::new(Native::<Ssjf>::new()),
+        "tether" => Box::new(Native::<Tether>::new()),
         "trail" => Box::new(Native::<Trail>::new()),
         "vtc" => Box::new(Native::<Vtc>::new()),
         other => panic!("policies/{other} has no native form here: add it"),
