@@ -20,10 +20,8 @@ fn with_imports() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_and_nothing_changes() {
+async fn bytes_that_are_no_policy_are_refused_and_not_kept() {
     let server = Server::start(&WORKER);
-    let fcfs = server.push("fcfs").await;
-    let isrtf = server.push("isrtf").await;
     let before = (server.policies().await, list(&server).await);
     let truncated = bytes("isrtf")[..5_000].to_vec();
     for (bytes, says) in [
@@ -43,6 +41,16 @@ async fn what_is_wrong_is_told_and_nothing_changes() {
     assert_eq!((status, code(&answer)), (413, "request_too_large"));
     let untyped = server.ask(Method::POST, "policies").body(bytes("sjf"));
     assert_eq!(server.answer(untyped).await.0, 415);
+    let after = (server.policies().await, list(&server).await);
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_and_nothing_changes() {
+    let server = Server::start(&WORKER);
+    let fcfs = server.push("fcfs").await;
+    let isrtf = server.push("isrtf").await;
+    let before = (server.policies().await, list(&server).await);
     let promote = format!("policies/{isrtf}/promote");
     let unknown = format!("policies/{}/promote", "0".repeat(64));
     for (path, body, status, code) in [
