@@ -1,13 +1,15 @@
 //! An experiment: policies times seeds on one workload, run in parallel, each run deterministic.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::path::PathBuf;
 
 use cpu_time::ThreadTime;
 use elis_policy_runtime::{LoadError, LoadedPolicy, Runtime, StartError, resolve};
 use elis_predictor::PredictError;
+use elis_record::{Pace, Policy, RecordError, Recorder, Start};
 use elis_sim::outcome::RunOutcome;
-use elis_sim::{Options, SimError, simulate};
-use elis_workloads::{Overrides, Workload, WorkloadError, WorkloadRef};
+use elis_sim::{Options, SimError, simulate_recorded};
+use elis_workloads::{Overrides, Spec, Workload, WorkloadError, WorkloadRef};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -57,7 +59,30 @@ pub enum ExperimentError {
         /// Why.
         source: SimError,
     },
+    /// The log of a run cannot be written.
+    #[error("policy {name}, seed {seed}: {source}")]
+    Record {
+        /// The policy.
+        name: String,
+        /// The seed.
+        seed: u64,
+        /// Why.
+        source: RecordError,
+    },
 }
+
+impl ExperimentError {
+    fn record(contestant: &Contestant, seed: u64, source: RecordError) -> Self {
+        Self::Record {
+            name: contestant.name.clone(),
+            seed,
+            source,
+        }
+    }
+}
+
+/// The name of the clairvoyant reference in reports.
+pub const BOUND: &str = "srpt (clairvoyant)";
 
 /// A policy that takes part, under the name that the report gives it.
 #[derive(Debug, Clone)]
@@ -107,7 +132,51 @@ impl Contestant {
         Ok(contestant)
     }
 
-    fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
+    /// Loads policies as `load` does, each under a name of its own.
+    ///
+    /// # Errors
+    /// The first that cannot be had.
+    pub fn load_all(runtime: &Runtime, given: &[String]) -> Result<Vec<Self>, ExperimentError> {
+        let mut all = Vec::new();
+        for given in given {
+            Self::load(runtime, given)?.join(&mut all, given);
+        }
+        Ok(all)
+    }
+
+    /// Joins others. The same policy in other bytes or under another configuration is another
+    /// contestant, and goes under what was given.
+    pub fn join(mut self, all: &mut Vec<Self>, given: &str) {
+        if all.iter().any(|other| other.name == self.name) {
+            given.clone_into(&mut self.name);
+        }
+        all.push(self);
+    }
+
+    /// Shortest remaining time first with true lengths, decided at every step: the reference that
+    /// gives gains a scale.
+    ///
+    /// # Errors
+    /// isrtf has not been built.
+    pub fn clairvoyant(runtime: &Runtime) -> Result<Self, ExperimentError> {
+        Ok(Self {
+            name: BOUND.into(),
+            predictor: Some("oracle".into()),
+            window_tokens: Some(1),
+            ..Self::load(runtime, "isrtf")?
+        })
+    }
+
+    /// Who it is, for a log.
+    pub fn identity(&self) -> Policy {
+        Policy {
+            name: self.name.clone(),
+            digest: self.policy.digest().to_owned(),
+            config: self.config.clone(),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<elis_policy_runtime::PolicySlot, ExperimentError> {
         self.policy
             .start(&self.config)
             .map_err(|source| ExperimentError::Start {
@@ -124,11 +193,20 @@ fn read_text(path: &str) -> Result<String, ExperimentError> {
     })
 }
 
+/// Where requests come from.
+#[derive(Debug, Clone)]
+pub enum Stream {
+    /// A named workload or a file.
+    Named(WorkloadRef),
+    /// A spec that has no file.
+    Spec(Box<Spec>),
+}
+
 /// What is compared, on what.
 #[derive(Debug, Clone)]
 pub struct Experiment {
     /// The request stream.
-    pub workload: WorkloadRef,
+    pub stream: Stream,
     /// Changes to it; the seed is set for each run.
     pub overrides: Overrides,
     /// Seeds of the workload and of the predictor.
@@ -137,6 +215,8 @@ pub struct Experiment {
     pub predictor: String,
     /// The simulation; its seed is set for each run.
     pub options: Options,
+    /// A folder for a log of each run.
+    pub record: Option<PathBuf>,
 }
 
 impl Experiment {
@@ -145,25 +225,26 @@ impl Experiment {
     /// # Errors
     /// The trace or spec cannot be read.
     pub fn load(&self, seed: u64) -> Result<Workload, ExperimentError> {
-        Ok(self.workload.load(&Overrides {
+        let overrides = Overrides {
             seed,
             ..self.overrides.clone()
-        })?)
+        };
+        Ok(match &self.stream {
+            Stream::Named(workload) => workload.load(&overrides)?,
+            Stream::Spec(spec) => spec.generate(&overrides)?,
+        })
     }
 
-    /// Runs every policy on every seed. `progress` hears of each finished run and of all that will
-    /// be. Runs go side by side; each is deterministic, and so is the order of the result.
+    /// Runs every policy on every seed; `progress` hears of each finished run. Runs go side by
+    /// side; each is deterministic, and so is the order of the result.
     ///
     /// # Errors
     /// The first thing that went wrong.
     pub fn run(
         &self,
         contestants: &[Contestant],
-        progress: &(dyn Fn(u64, u64) + Sync),
+        progress: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<RunOutcome>>, ExperimentError> {
-        let total = (contestants.len() * self.seeds.len()) as u64;
-        let done = AtomicU64::new(0);
-        progress(0, total);
         let by_seed: Vec<Vec<RunOutcome>> = self
             .seeds
             .par_iter()
@@ -171,7 +252,7 @@ impl Experiment {
                 let workload = self.load(seed)?;
                 let run = |contestant| {
                     let outcome = self.run_one(contestant, &workload, seed);
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+                    progress();
                     outcome
                 };
                 contestants.par_iter().map(run).collect()
@@ -199,8 +280,10 @@ impl Experiment {
         let name = contestant.predictor.as_ref().unwrap_or(&self.predictor);
         let mut predictor = elis_predictor::parse(name, seed)?;
         let mut slot = contestant.start()?;
+        let tenants = workload.provenance.tenants.iter();
         let mut options = Options {
             seed,
+            tenant_weights: tenants.map(|tenant| tenant.weight as f32).collect(),
             ..self.options.clone()
         };
         if let Some(window_tokens) = contestant.window_tokens {
@@ -208,8 +291,14 @@ impl Experiment {
             options.repredict_tokens = window_tokens;
         }
         let started = ThreadTime::now();
-        let outcome = simulate(&options, &workload.arrivals, &mut slot, predictor.as_mut());
+        let mut log = self.log(contestant, seed)?;
+        let (arrivals, predictor) = (&workload.arrivals, predictor.as_mut());
+        let outcome = simulate_recorded(&options, arrivals, &mut slot, predictor, log.as_mut());
         let cpu_s = started.elapsed().as_secs_f64();
+        if let Some(log) = log {
+            let failed = |source| ExperimentError::record(contestant, seed, source);
+            log.finish().map_err(failed)?;
+        }
         let mut outcome = outcome.map_err(|source| ExperimentError::Sim {
             name: contestant.name.clone(),
             seed,
@@ -219,5 +308,25 @@ impl Experiment {
         outcome.digest = contestant.policy.digest().to_owned();
         outcome.summary.cpu_s = cpu_s;
         Ok(outcome)
+    }
+
+    /// The log of one run, if logs are wanted.
+    fn log(&self, contestant: &Contestant, seed: u64) -> Result<Option<Recorder>, ExperimentError> {
+        let Some(folder) = &self.record else {
+            return Ok(None);
+        };
+        let failed = |source| ExperimentError::record(contestant, seed, source);
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = contestant.name.chars().map(plain).collect();
+        std::fs::create_dir_all(folder).map_err(|e| failed(e.into()))?;
+        let file = File::create(folder.join(format!("{name}-{seed}.elog")));
+        let start = Start {
+            build: concat!("elis-bench ", env!("CARGO_PKG_VERSION")).to_owned(),
+            origin: format!("a simulated {}", self.options.profile.name),
+            began_unix_ms: 0,
+        };
+        let file = file.map_err(|e| failed(e.into()))?;
+        let log = Recorder::start(file, start, contestant.identity(), Pace::Offline);
+        log.map(Some).map_err(failed)
     }
 }

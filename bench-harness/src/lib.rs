@@ -5,5 +5,8 @@ pub mod experiment;
 pub mod load;
 pub mod metrics;
 pub mod paper;
+pub mod replay;
 pub mod report;
+pub mod setup;
 pub mod stats;
+pub mod suite;

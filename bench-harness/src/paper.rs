@@ -9,11 +9,11 @@ use elis_scheduler::config::Boundary;
 use elis_sim::outcome::RunOutcome;
 use elis_sim::profile::{BatchingKind, ProfileError};
 use elis_sim::{Options, Profile};
-use elis_workloads::{Overrides, Spec, WorkloadError, WorkloadRef};
+use elis_workloads::{Overrides, Spec, WorkloadError};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::experiment::{Contestant, Experiment, ExperimentError};
+use crate::experiment::{Contestant, Experiment, ExperimentError, Stream};
 
 /// One cell of Table 5: mean JCT in seconds at batch 4 on A100.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -172,6 +172,34 @@ pub fn run(
     setups.par_iter().map(cell).collect()
 }
 
+/// The set-up of one cell, without seeds.
+///
+/// # Errors
+/// There is no such model.
+pub fn set_up(
+    model: &str,
+    batch: u32,
+    multiple: f64,
+    boundary: Boundary,
+) -> Result<Experiment, PaperError> {
+    let mut profile = Profile::resolve(&format!("sim:{model}-a100"))?;
+    profile.max_num_seqs = batch;
+    profile.batching = BatchingKind::PrefillFirst;
+    let spec = spec(model, batch, multiple, &profile);
+    Ok(Experiment {
+        stream: Stream::Spec(Spec::parse(&spec, "the paper".as_ref())?.into()),
+        overrides: Overrides::default(),
+        seeds: Vec::new(),
+        predictor: "elis-paper".into(),
+        options: Options {
+            boundary,
+            wait_for_predictions: boundary == Boundary::Batch,
+            ..Options::new(profile)
+        },
+        record: None,
+    })
+}
+
 fn simulate_cell(
     policies: &Policies,
     seeds: u64,
@@ -180,30 +208,10 @@ fn simulate_cell(
     multiple: f64,
     boundary: Boundary,
 ) -> Result<Cell, PaperError> {
-    let mut profile = Profile::resolve(&format!("sim:{model}-a100"))?;
-    profile.max_num_seqs = batch;
-    profile.batching = BatchingKind::PrefillFirst;
-    let spec = Spec::parse(
-        &spec(model, batch, multiple, &profile),
-        "the paper".as_ref(),
-    )?;
-    let experiment = Experiment {
-        workload: WorkloadRef::Shipped { name: "paper" },
-        overrides: Overrides::default(),
-        seeds: (0..seeds).collect(),
-        predictor: "elis-paper".into(),
-        options: Options {
-            boundary,
-            wait_for_predictions: boundary == Boundary::Batch,
-            ..Options::new(profile)
-        },
-    };
+    let experiment = set_up(model, batch, multiple, boundary)?;
     let mut by_seed_s = Vec::new();
-    for &seed in &experiment.seeds {
-        let workload = spec.generate(&Overrides {
-            seed,
-            ..Overrides::default()
-        })?;
+    for seed in 0..seeds {
+        let workload = experiment.load(seed)?;
         let mean = |contestant: &Contestant| {
             experiment
                 .run_one(contestant, &workload, seed)

@@ -26,7 +26,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    cli.log.install()?;
+    cli.log.install(None)?;
     let pace = Duration::from_millis(cli.pace_ms);
     let paced: Manner = Box::new(move |model, request, events, _| {
         let all = echo(model, &request);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Args;
-use elis_host::device;
+use elis_llm::device::{self, Found, HAS_CUDA};
 use elis_llm::{Cpu, Source};
 use elis_policy_runtime::resolve;
 use elis_predictor::trained::Trained;
@@ -104,15 +104,19 @@ fn cuda() -> String {
     match device::devices() {
         Err(why) => why.to_string(),
         Ok(devices) => {
-            let one = |d: &device::Device| {
-                let (major, minor) = d.compute;
-                let free = d.free_bytes >> 20;
-                format!(
-                    "{}: {} (sm_{major}{minor}), {free} MiB free",
-                    d.ordinal, d.name
-                )
+            let one = |found: &Found| {
+                let (major, minor) = found.compute;
+                let (number, name) = (found.ordinal, &found.name);
+                let free = found.memory.free_bytes >> 20;
+                format!("cuda:{number}: {name} (sm_{major}{minor}), {free} MiB free")
             };
-            devices.iter().map(one).collect::<Vec<_>>().join("; ")
+            let listed = devices.iter().map(one).collect::<Vec<_>>().join("; ");
+            let hint = if HAS_CUDA {
+                "serve on one with --device"
+            } else {
+                "this elis was built without CUDA; `cargo xtask cuda` builds one with it"
+            };
+            format!("{listed}; {hint}")
         }
     }
 }

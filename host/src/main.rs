@@ -3,6 +3,7 @@
 mod doctor;
 mod model;
 mod policy;
+mod record;
 mod serve;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Command {
     #[command(subcommand)]
     Model(model::Command),
     Doctor(doctor::Doctor),
+    Record(record::Record),
     /// Check policies and list them
     #[command(subcommand)]
     Policy(policy::Command),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(*options),
         Command::Model(command) => model::run(command),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Record(options) => record::run(&options),
         Command::Policy(command) => policy::run(command),
     };
     outcome.unwrap_or_else(|error| {

@@ -60,6 +60,9 @@ pub enum LoadError {
         /// What is wrong.
         detail: String,
     },
+    /// The device has no room for it, or is out of order.
+    #[error(transparent)]
+    Device(#[from] crate::backend::DeviceError),
     /// The tokenizer does not fit.
     #[error(transparent)]
     Vocabulary(#[from] crate::vocabulary::VocabularyError),

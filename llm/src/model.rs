@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::error::LoadError;
 use crate::load::{Matrix, Source, Tensors, linear};
 
-/// One sequence's part of an iteration.
+/// One sequence's part of an iteration. Neighbouring tokens of a sequence may be parts of their own
+/// in the same iteration: keys and values of a layer are all stored before they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part<'a> {
     /// The tokens that are computed now.
@@ -197,7 +198,7 @@ impl Model {
             out: attended,
         };
         let scratch = &mut space.scratch;
-        causal(cpu, cache.pool(), index, chunks, &mut queries, scratch);
+        causal(cpu, cache.view(), index, chunks, &mut queries, scratch);
         layer.output.forward(attended, normed, scratch);
         add(x, normed);
         rms_norm(cpu, x, &layer.forward_norm, epsilon, normed);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use elis_ragged::{Cpu, exponentials};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -41,6 +42,7 @@ pub struct Sampler {
     how: Sampling,
     seen: HashSet<u32>,
     random: ChaCha8Rng,
+    cpu: Cpu,
 }
 
 impl Sampler {
@@ -52,6 +54,7 @@ impl Sampler {
             how,
             seen: seen.iter().copied().collect(),
             random: ChaCha8Rng::seed_from_u64(how.seed),
+            cpu: Cpu::detect(),
         }
     }
 
@@ -78,36 +81,52 @@ impl Sampler {
         token
     }
 
-    fn draw(&mut self, logits: &[f32]) -> u32 {
-        let mut ranked: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
-        if (1..ranked.len()).contains(&self.how.top_k) {
-            ranked.select_nth_unstable_by(self.how.top_k - 1, by_logit);
-            ranked.truncate(self.how.top_k);
+    fn draw(&mut self, logits: &mut [f32]) -> u32 {
+        let Sampling { top_p, top_k, .. } = self.how;
+        let size = logits.len();
+        let weights = logits;
+        let mut total = exponentials(self.cpu, self.how.temperature, weights);
+        let cut = (1..size).contains(&top_k);
+        if !cut && top_p >= 1.0 {
+            return self.one_of(weights.iter().copied().zip(0..), f64::from(total));
         }
-        ranked.sort_unstable_by(by_logit);
-        let most = ranked.first().map_or(0.0, |&(logit, _)| logit);
-        let weight = |logit: f32| (f64::from(logit - most) / f64::from(self.how.temperature)).exp();
-        let weights: Vec<f64> = ranked.iter().map(|&(logit, _)| weight(logit)).collect();
-        let total: f64 = weights.iter().sum();
+        let weighed = weights.iter().copied().zip(0..);
+        let mut ranked: Vec<(f32, u32)> = if cut {
+            let mut all: Vec<_> = weighed.collect();
+            all.select_nth_unstable_by(top_k - 1, by_weight);
+            all.truncate(top_k);
+            total = all.iter().map(|&(weight, _)| weight).sum();
+            all
+        } else {
+            // All that weigh less than this together are not what `top_p` leaves out.
+            let least = (1.0 - top_p) * total / size as f32;
+            weighed.filter(|&(weight, _)| weight >= least).collect()
+        };
+        ranked.sort_unstable_by(by_weight);
         let mut kept = 0.0;
         let mut count = 0;
-        for weight in &weights {
-            if count > 0 && kept >= f64::from(self.how.top_p) * total {
+        for &(weight, _) in &ranked {
+            if count > 0 && kept >= f64::from(top_p) * f64::from(total) {
                 break;
             }
-            kept += weight;
+            kept += f64::from(weight);
             count += 1;
         }
-        let mut left = self.random.random::<f64>() * kept;
-        for (weight, &(_, token)) in weights[..count].iter().zip(&ranked) {
-            left -= weight;
+        self.one_of(ranked.into_iter().take(count), kept)
+    }
+
+    /// One of the tokens, by their weights, which add up to `total`.
+    fn one_of(&mut self, weighed: impl Iterator<Item = (f32, u32)>, total: f64) -> u32 {
+        let mut left = self.random.random::<f64>() * total;
+        let mut last = 0;
+        for (weight, token) in weighed.filter(|&(weight, _)| weight > 0.0) {
+            last = token;
+            left -= f64::from(weight);
             if left < 0.0 {
-                return token;
+                break;
             }
         }
-        ranked
-            .get(count.saturating_sub(1))
-            .map_or(0, |&(_, token)| token)
+        last
     }
 
     /// Whether logits are asked for by a response that is drawn at random.
@@ -116,20 +135,30 @@ impl Sampler {
     }
 }
 
-/// Likelier first, then the smaller token.
-fn by_logit(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+/// Heavier first, then the smaller token.
+fn by_weight(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 /// The likeliest token, of several the first.
 pub fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (f32::NEG_INFINITY, 0);
-    for (&logit, token) in logits.iter().zip(0..) {
-        if logit > best.0 {
-            best = (logit, token);
+    /// Maxima that are looked for beside one another, so that compilers make vectors of them.
+    const LANES: usize = 16;
+    let more = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for values in whole {
+        for (lane, &value) in lanes.iter_mut().zip(values) {
+            *lane = more(*lane, value);
         }
     }
-    best.1
+    let best = rest
+        .iter()
+        .chain(&lanes)
+        .copied()
+        .fold(f32::NEG_INFINITY, more);
+    let first = logits.iter().position(|&logit| logit == best);
+    first.map_or(0, |at| at as u32)
 }
 
 /// Natural logarithms of probabilities: of one token, and of so many of the likeliest.
@@ -143,10 +172,10 @@ pub fn log_probabilities(logits: &[f32], token: u32, top: usize) -> (f32, Vec<(u
         .map_or(f32::NEG_INFINITY, |&l| of(l));
     let mut ranked: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
     if (1..ranked.len()).contains(&top) {
-        ranked.select_nth_unstable_by(top - 1, by_logit);
+        ranked.select_nth_unstable_by(top - 1, by_weight);
     }
     ranked.truncate(top);
-    ranked.sort_unstable_by(by_logit);
+    ranked.sort_unstable_by(by_weight);
     let ranked = ranked.into_iter().map(|(logit, token)| (token, of(logit)));
     (own, ranked.collect())
 }
@@ -166,6 +195,17 @@ mod tests {
     fn greedy_takes_the_first_of_the_likeliest() {
         assert_eq!(likeliest(&[1.0, 3.0, 3.0, f32::NAN]), 1);
         assert_eq!(drawn(Sampling::default(), &[0.0, 2.0, 1.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn the_likeliest_is_found_wherever_it_is() {
+        for at in 0..40 {
+            let mut logits: Vec<f32> = (0..40).map(|i| (i * 7 % 40) as f32 - 50.0).collect();
+            logits[at] = -1.0;
+            logits[(at + 3) % 40] = f32::NAN;
+            assert_eq!(likeliest(&logits), at as u32);
+        }
+        assert_eq!((likeliest(&[]), likeliest(&[f32::NAN; 20])), (0, 0));
     }
 
     #[test]

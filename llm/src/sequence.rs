@@ -1,6 +1,7 @@
 //! One response in the making: its tokens, its blocks, and how much of them is computed.
 
-use crate::cache::{Cache, NoBlock, Swapped};
+use crate::backend::DeviceError;
+use crate::cache::{Cache, NoBlock, Pool};
 use crate::model::Part;
 
 /// A prompt with the response so far.
@@ -10,7 +11,8 @@ pub struct Sequence {
     prompt_tokens: usize,
     computed: usize,
     table: Vec<u32>,
-    swapped: Option<Swapped>,
+    /// Slots of host memory with the blocks behind those of the table, the last block first.
+    swapped: Vec<u32>,
 }
 
 /// Why a sequence cannot go on as it was told to.
@@ -35,7 +37,7 @@ impl Sequence {
             prompt_tokens: prompt.len(),
             computed: 0,
             table: Vec::new(),
-            swapped: None,
+            swapped: Vec::new(),
         }
     }
 
@@ -64,8 +66,8 @@ impl Sequence {
     /// # Errors
     ///
     /// A [`SequenceError`]; the sequence is as it was.
-    pub fn prepare(&mut self, count: usize, cache: &mut Cache) -> Result<(), SequenceError> {
-        if self.swapped.is_some() {
+    pub fn prepare<P>(&mut self, count: usize, cache: &mut Cache<P>) -> Result<(), SequenceError> {
+        if !self.swapped.is_empty() {
             return Err(SequenceError::Swapped);
         }
         if count > self.left() {
@@ -97,32 +99,29 @@ impl Sequence {
     }
 
     /// Forgets all keys and values: they must be computed again.
-    pub fn evict(&mut self, cache: &mut Cache) {
-        cache.release(&mut self.table);
-        self.swapped = None;
+    pub fn evict<P>(&mut self, cache: &mut Cache<P>) {
+        cache.release(&mut self.table, &mut self.swapped);
         self.computed = 0;
     }
 
-    /// Moves keys and values to host memory.
-    pub fn swap_out(&mut self, cache: &mut Cache) {
-        if self.swapped.is_none() {
-            self.swapped = Some(cache.swap_out(&mut self.table));
-        }
-    }
-
-    /// Moves them back.
+    /// Moves keys and values to host memory, as far as there is room. Returns how many blocks are
+    /// left: where another sequence has made room, the next call goes on.
     ///
     /// # Errors
     ///
-    /// [`SequenceError::NoBlock`]; they are then where they were.
-    pub fn swap_in(&mut self, cache: &mut Cache) -> Result<(), SequenceError> {
-        let Some(swapped) = self.swapped.take() else {
-            return Ok(());
-        };
-        if let Err(error) = cache.swap_in(&mut self.table, &swapped) {
-            self.swapped = Some(swapped);
-            return Err(error.into());
-        }
-        Ok(())
+    /// What the device says; the sequence is as it was.
+    pub fn swap_out<P: Pool>(&mut self, cache: &mut Cache<P>) -> Result<usize, DeviceError> {
+        cache.swap_out(&mut self.table, &mut self.swapped)?;
+        Ok(self.table.len())
+    }
+
+    /// Moves them back, as far as there is room. Returns how many blocks are left.
+    ///
+    /// # Errors
+    ///
+    /// What the device says; the sequence is as it was.
+    pub fn swap_in<P: Pool>(&mut self, cache: &mut Cache<P>) -> Result<usize, DeviceError> {
+        cache.swap_in(&mut self.table, &mut self.swapped)?;
+        Ok(self.swapped.len())
     }
 }

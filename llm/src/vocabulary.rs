@@ -27,6 +27,8 @@ pub struct Vocabulary {
     tokenizer: Arc<Tokenizer>,
     /// The same, but names of special tokens are plain text to it.
     plain: Arc<Tokenizer>,
+    /// What the model wants in front of every prompt.
+    bos: Option<u32>,
     eos: Arc<[u32]>,
 }
 
@@ -38,8 +40,14 @@ impl Vocabulary {
         Self {
             tokenizer: Arc::new(tokenizer),
             plain: Arc::new(plain),
+            bos: None,
             eos: eos.into(),
         }
+    }
+
+    /// The same for a model that wants this token, if any, in front of every prompt.
+    pub fn beginning_with(self, bos: Option<u32>) -> Self {
+        Self { bos, ..self }
     }
 
     /// A token for each byte: what a modelled worker speaks, which has no model.
@@ -76,6 +84,20 @@ impl Vocabulary {
         let encoded = tokenizer.encode_fast(text, false);
         let encoded = encoded.map_err(|e| VocabularyError::Encode(e.to_string()))?;
         Ok(encoded.get_ids().to_vec())
+    }
+
+    /// The tokens of a whole prompt. Names of special tokens in it count as these, and a model that
+    /// wants a token in front gets it once: templates of conversations often write it themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`VocabularyError::Encode`].
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, VocabularyError> {
+        let mut tokens = self.encode(text, true)?;
+        if let Some(bos) = self.bos.filter(|bos| tokens.first() != Some(bos)) {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
     }
 
     /// The text of tokens, special ones left out.
@@ -190,6 +212,19 @@ mod tests {
         }
         assert_eq!(streamed, text);
         assert_eq!(decoder.finish().unwrap(), "");
+    }
+
+    #[test]
+    fn a_prompt_begins_once() {
+        let vocabulary = Vocabulary::bytes().unwrap();
+        let hi = vocabulary.encode("hi", true).unwrap();
+        assert_eq!(vocabulary.prompt("hi").unwrap(), hi);
+        let begins = vocabulary.clone().beginning_with(vocabulary.id("!"));
+        let with = vocabulary.encode("!hi", true).unwrap();
+        assert_eq!(begins.prompt("hi").unwrap(), with);
+        assert_eq!(begins.prompt("!hi").unwrap(), with);
+        assert_eq!(begins.prompt("").unwrap(), with[..1]);
+        assert_eq!(begins.encode("hi", true).unwrap(), hi);
     }
 
     #[test]

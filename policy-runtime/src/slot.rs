@@ -131,6 +131,11 @@ impl PolicySlot {
         &self.policy
     }
 
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
     /// When the policy wants to be asked, and whether it preempts.
     pub fn interest(&self) -> Interest {
         self.policy.interest()
@@ -139,11 +144,6 @@ impl PolicySlot {
     /// What has happened so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// The configuration that it was started with.
-    pub fn config(&self) -> &str {
-        &self.config
     }
 
     /// Recent failures that count towards a quarantine.

@@ -4,20 +4,27 @@
 //! line that exports it ([`export_policy!`]). It runs natively in tests, on snapshots that borrow
 //! anybody's columns, and in the sandbox as a WebAssembly component that imports nothing.
 
+pub mod ageing;
 pub mod bindings;
 pub mod config;
+pub mod counters;
 mod guest;
 #[cfg(any(test, all(target_arch = "wasm32", target_os = "unknown")))]
 mod heap;
 pub mod lanes;
+pub mod lengths;
+pub mod mlfq;
 mod policy;
 pub mod select;
+pub mod slack;
 mod snapshot;
+pub mod swap;
+pub mod words;
 
 pub use bindings::exports::elis::policy::scheduling::{Header, Plan, Preemption, Triggers};
 pub use guest::Adapter;
 pub use policy::{Info, Policy};
-pub use snapshot::{Column, Element, Snapshot};
+pub use snapshot::{Column, Element, Snapshot, joined};
 
 /// Bits of the column `job-flags`.
 pub mod flags {

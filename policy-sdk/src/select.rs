@@ -191,10 +191,39 @@ impl Ties<'_> {
         tied.max_by(|&a, &b| self.compare(a, b)).unwrap_or(last)
     }
 
+    /// The ids of the `eligible` rows that are not among `named`, worst first: of those who hold
+    /// memory and are not about to run, who gives it up.
+    pub fn others_worst_first(
+        &self,
+        named: &[u64],
+        scores: &[f32],
+        eligible: impl Fn(usize) -> bool,
+    ) -> Vec<u64> {
+        let mut named = named.to_vec();
+        named.sort_unstable();
+        let other = |row: &usize| eligible(*row) && named.binary_search(&self.id[*row]).is_err();
+        let rows = 0..self.rows().min(scores.len());
+        let rows = rows.filter(other);
+        let mut ids = self.ids(rows.map(|row| pack(sort_key(scores[row]), row)).collect());
+        ids.reverse();
+        ids
+    }
+
     /// The ids of all rows, best first.
     pub fn order_all(&self, scores: &[f32]) -> Vec<u64> {
         self.best(self.rows(), scores)
     }
+}
+
+/// The `count` least keys, in order: for rules whose order is more than one number. Keys that end
+/// with arrival and id are all different, so that nothing depends on the order in which they come.
+pub fn least<K: Ord>(count: usize, mut keys: Vec<K>) -> Vec<K> {
+    if count < keys.len() {
+        keys.select_nth_unstable(count);
+        keys.truncate(count);
+    }
+    keys.sort_unstable();
+    keys
 }
 
 #[cfg(test)]
@@ -241,6 +270,17 @@ mod tests {
         ties.best_where(count, &scores, |row| rows[row].0.is_some())
     }
 
+    fn others(named: &[u64], rows: &[(Option<f32>, u64, u64)]) -> Vec<u64> {
+        let arrival_us: Vec<u64> = rows.iter().map(|row| row.1).collect();
+        let id: Vec<u64> = rows.iter().map(|row| row.2).collect();
+        let scores: Vec<f32> = rows.iter().map(|row| row.0.unwrap_or(0.0)).collect();
+        let ties = Ties {
+            arrival_us: &arrival_us,
+            id: &id,
+        };
+        ties.others_worst_first(named, &scores, |row| rows[row].0.is_some())
+    }
+
     proptest! {
         #[test]
         fn best_is_what_a_full_sort_gives(
@@ -255,9 +295,26 @@ mod tests {
                 .collect();
             let expected = twin(count, &rows);
             prop_assert_eq!(pick(count, &rows), expected.clone());
+            // The others, from the back, are what the sort gives beyond.
+            let all = twin(rows.len(), &rows);
+            let rest: Vec<u64> = all[expected.len()..].iter().rev().copied().collect();
+            prop_assert_eq!(others(&expected, &rows), rest);
             // Any order of the rows gives the same answer.
             rows.sort_by_key(|row| row.2.wrapping_mul(shuffle | 1).rotate_left(17));
             prop_assert_eq!(pick(count, &rows), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn least_is_a_sort_cut_short(
+            mut keys in prop::collection::vec((0u8..4, any::<u16>()), 0..60),
+            count in 0usize..80,
+        ) {
+            let least = least(count, keys.clone());
+            keys.sort_unstable();
+            keys.truncate(count);
+            prop_assert_eq!(least, keys);
         }
     }
 

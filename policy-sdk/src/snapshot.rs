@@ -81,6 +81,35 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// The columns of two tables in one list: a policy takes those of the second with `after`.
+///
+/// ```
+/// use elis_policy_sdk::joined;
+/// const BOTH: [&str; 3] = joined(&["job-id", "job-tenant"], &["tenant-weight"]);
+/// assert_eq!(BOTH, ["job-id", "job-tenant", "tenant-weight"]);
+/// ```
+///
+/// # Panics
+///
+/// The length is not that of both lists together, when it is compiled.
+pub const fn joined<const N: usize>(
+    first: &[&'static str],
+    second: &[&'static str],
+) -> [&'static str; N] {
+    assert!(N == first.len() + second.len(), "count both lists");
+    let mut all = [""; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() {
+            first[at]
+        } else {
+            second[at - first.len()]
+        };
+        at += 1;
+    }
+    all
+}
+
 /// Declares the columns of a policy as a struct of slices: `NAMES` is the list for
 /// [`Info::columns`](crate::Info::columns), `of` takes the slices from a snapshot.
 ///
@@ -118,7 +147,12 @@ macro_rules! columns {
 
             /// Takes the columns from a snapshot.
             $vis fn of(snapshot: &$crate::Snapshot<'a>) -> Self {
-                let mut next = 0..;
+                Self::after(snapshot, 0)
+            }
+
+            /// Takes the columns behind the first `declared` ones, for a second table.
+            $vis fn after(snapshot: &$crate::Snapshot<'a>, declared: usize) -> Self {
+                let mut next = declared..;
                 let mut index = || next.next().unwrap_or(usize::MAX);
                 let $first: &'a [$First] = snapshot.column(index());
                 $(let $field: &'a [$Type] = snapshot.column(index());)*
@@ -160,6 +194,29 @@ mod tests {
             ["job-id", "job-state", "job-predicted-remaining-tokens"]
         );
         assert_eq!((jobs.id[1], jobs.state[1], jobs.remaining[1]), (8, 2, 1.5));
+    }
+
+    columns! {
+        struct Tenants {
+            weight: f32 = "tenant-weight",
+        }
+    }
+
+    #[test]
+    fn a_second_table_stands_behind_the_first_and_has_its_own_length() {
+        let header = Header::default();
+        let columns = [
+            Column::U64s(&[7, 8]),
+            Column::U32s(&[1, 2]),
+            Column::F32s(&[0.5, 1.5]),
+            Column::F32s(&[4.0]),
+        ];
+        let snapshot = Snapshot::new(&header, &columns);
+        let tenants = Tenants::after(&snapshot, Jobs::NAMES.len());
+        assert_eq!((Jobs::of(&snapshot).len(), tenants.weight), (2, &[4.0][..]));
+        assert_eq!((Tenants::NAMES, tenants.len()), (&["tenant-weight"][..], 1));
+        let alone = Snapshot::new(&header, &columns[3..]);
+        assert_eq!(Tenants::of(&alone).weight, tenants.weight);
     }
 
     #[test]

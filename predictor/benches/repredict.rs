@@ -78,6 +78,7 @@ fn ask<'a>(job: u64, prompt: &'a str, generated: &'a str, windows: usize) -> Ask
         generated,
         generated_tokens: (windows * WINDOW_TOKENS) as u32,
         max_new_tokens: 2_048,
+        served_model: "",
     }
 }
 

@@ -9,6 +9,8 @@ pub struct Text<'a> {
     pub prompt: &'a str,
     /// The response as far as it was generated; empty before the first token.
     pub generated: &'a str,
+    /// The model that answers, by the name that it was trained under; empty where nobody says.
+    pub served_model: &'a str,
 }
 
 /// What a predictor is asked about one request.

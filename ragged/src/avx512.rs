@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 
 use crate::cpu::{Cpu, Level};
 use crate::dense::{ROWS, Start, Tile};
+use crate::packed::{GROUP, Packed, Panel, Plain};
 use crate::panels::WIDTH;
 use crate::quant::{BLOCK, QuantTile};
 
@@ -101,42 +102,163 @@ unsafe fn dense_rows<const R: usize>(tile: &Tile<'_>, out: *mut f32) {
 /// # Panics
 ///
 /// If the tile leaves one of its slices or the processor has no AVX-512 VNNI.
-pub(crate) fn quant(cpu: Cpu, tile: &QuantTile<'_>, out: &mut [f32]) {
+pub(crate) fn quant(cpu: Cpu, tile: &QuantTile<'_>, panel: Panel<'_>, out: &mut [f32]) {
     assert!(cpu.level() == Level::Avx512);
     assert!((1..=QUANT_ROWS).contains(&tile.rows) && (1..=WIDTH).contains(&tile.columns));
     assert!(tile.codes.len() >= tile.rows * tile.blocks * BLOCK);
     assert!(tile.scales.len() >= tile.rows * tile.blocks);
     assert!(tile.middles.len() >= tile.rows * tile.blocks);
     assert!(tile.sums.len() >= tile.rows * tile.blocks);
-    assert!(tile.weights.len() >= tile.blocks * BLOCK * WIDTH);
-    assert!(tile.weight_scales.len() >= tile.blocks * WIDTH);
-    assert!(tile.weight_sums.len() >= tile.blocks * WIDTH);
-    assert!(tile.weight_mins.is_empty() || tile.weight_mins.len() >= tile.blocks * WIDTH);
     assert!(tile.bias.len() >= WIDTH);
     assert!(out.len() >= (tile.rows - 1) * tile.out_stride + tile.columns);
+    let out = out.as_mut_ptr();
     macro_rules! by_rows {
-        ($($rows:literal)*) => {
-            match (tile.rows, tile.weight_mins.is_empty()) {
-                $(
-                    // SAFETY: the level is AVX-512 with VNNI, and what the tile reads and writes
-                    // was just found to lie inside the slices.
-                    ($rows, true) => unsafe { quant_rows::<$rows, false>(tile, out.as_mut_ptr()) },
-                    // SAFETY: the same.
-                    ($rows, false) => unsafe { quant_rows::<$rows, true>(tile, out.as_mut_ptr()) },
-                )*
+        ($panel:expr, $($rows:literal)*) => {
+            match tile.rows {
+                // SAFETY: the level is AVX-512 with VNNI, what the tile reads and writes was just
+                // found to lie inside the slices, and the panel has all its blocks.
+                $($rows => unsafe { quant_rows::<$rows, _>(tile, $panel, out) },)*
                 _ => unreachable!("checked above"),
             }
         };
     }
-    by_rows!(1 2 3 4 5 6);
+    match panel {
+        Panel::Packed(packed) => {
+            assert!(packed.len() >= tile.blocks);
+            by_rows!(&packed, 1 2 3 4 5 6);
+        }
+        Panel::Plain(plain) => {
+            assert!(plain.codes.len() >= tile.blocks * BLOCK * WIDTH);
+            assert!(plain.scales.len() >= tile.blocks * WIDTH);
+            assert!(plain.sums.len() >= tile.blocks * WIDTH);
+            if plain.mins.is_empty() {
+                by_rows!(&WithoutMins(plain), 1 2 3 4 5 6);
+            } else {
+                assert!(plain.mins.len() >= tile.blocks * WIDTH);
+                by_rows!(&plain, 1 2 3 4 5 6);
+            }
+        }
+    }
+}
+
+/// Where a kernel's weights come from.
+trait Source {
+    /// Whether weights have minima.
+    const MINS: bool;
+
+    /// The codes of a group of 4 inputs, of both halves of the panel.
+    ///
+    /// # Safety
+    ///
+    /// There are the block and the group; the processor has AVX-512 F.
+    unsafe fn codes(&self, block: usize, group: usize) -> [__m512i; 2];
+
+    /// Scales, sums and minima of a block.
+    ///
+    /// # Safety
+    ///
+    /// There is the block; the processor has AVX-512 F.
+    unsafe fn factors(&self, block: usize) -> [[__m512; 2]; 3];
+}
+
+impl Source for Plain<'_> {
+    const MINS: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn codes(&self, block: usize, group: usize) -> [__m512i; 2] {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let from = self
+                .codes
+                .as_ptr()
+                .add((block * (BLOCK / 4) + group) * GROUP);
+            [
+                _mm512_loadu_si512(from.cast()),
+                _mm512_loadu_si512(from.add(GROUP / 2).cast()),
+            ]
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn factors(&self, block: usize) -> [[__m512; 2]; 3] {
+        // SAFETY: as the caller promises.
+        [self.scales, self.sums, self.mins].map(|values| unsafe {
+            let from = values.as_ptr().add(block * WIDTH);
+            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
+        })
+    }
+}
+
+/// The same of a format without minima.
+struct WithoutMins<'a>(Plain<'a>);
+
+impl Source for WithoutMins<'_> {
+    const MINS: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn codes(&self, block: usize, group: usize) -> [__m512i; 2] {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.codes(block, group) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn factors(&self, block: usize) -> [[__m512; 2]; 3] {
+        // SAFETY: as the caller promises.
+        let [scales, sums] = [self.0.scales, self.0.sums].map(|values| unsafe {
+            let from = values.as_ptr().add(block * WIDTH);
+            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
+        });
+        [scales, sums, [_mm512_setzero_ps(); 2]]
+    }
+}
+
+impl Source for &[Packed] {
+    const MINS: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn codes(&self, block: usize, group: usize) -> [__m512i; 2] {
+        // SAFETY: as the caller promises.
+        let both = unsafe {
+            let codes = self.get_unchecked(block).codes.as_ptr();
+            _mm512_loadu_si512(codes.add(group * GROUP / 2).cast())
+        };
+        let low = _mm512_set1_epi32(0x0f0f_0f0f);
+        let high = _mm512_srli_epi32::<4>(both);
+        [_mm512_and_si512(both, low), _mm512_and_si512(high, low)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn factors(&self, block: usize) -> [[__m512; 2]; 3] {
+        // SAFETY: as the caller promises; each array has 32 elements of two bytes.
+        unsafe {
+            let block = self.get_unchecked(block);
+            let halves =
+                |from: *const u16| [0, 16].map(|at| _mm256_loadu_si256(from.add(at).cast()));
+            let scales = halves(block.scales.as_ptr()).map(|half| _mm512_cvtph_ps(half));
+            let mins = halves(block.mins.as_ptr()).map(|half| _mm512_cvtph_ps(half));
+            let counts = halves(block.counts.as_ptr().cast())
+                .map(|half| _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(half)));
+            let block_len = _mm512_set1_ps(BLOCK as f32);
+            // 32 times a minimum is exact, so that one rounding is that of the sum.
+            let sums = [0, 1]
+                .map(|c| _mm512_fmadd_ps(block_len, mins[c], _mm512_mul_ps(counts[c], scales[c])));
+            [scales, sums, mins]
+        }
+    }
 }
 
 /// # Safety
 ///
-/// The tile has `R` rows, minima if `MINS`, and lies inside its slices; the processor has AVX-512
-/// F and VNNI.
+/// The tile has `R` rows and lies inside its slices, the source has its blocks; the processor has
+/// AVX-512 F and VNNI.
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out: *mut f32) {
+unsafe fn quant_rows<const R: usize, S: Source>(tile: &QuantTile<'_>, source: &S, out: *mut f32) {
     let blocks = tile.blocks;
     let masks = masks(tile.columns);
     // SAFETY: as the caller promises; masked lanes are not touched.
@@ -145,7 +267,6 @@ unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out
         let mut totals = [[_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))]; R];
         for block in 0..blocks {
             let codes = tile.codes.as_ptr().add(block * BLOCK);
-            let weights = tile.weights.as_ptr().add(block * BLOCK * WIDTH);
             let mut sums = [[_mm512_setzero_si512(); 2]; R];
             if tile.offset != 0 {
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -154,9 +275,7 @@ unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out
                 }
             }
             for group in 0..BLOCK / 4 {
-                let from = weights.add(group * 4 * WIDTH);
-                let low = _mm512_loadu_si512(from.cast());
-                let high = _mm512_loadu_si512(from.add(64).cast());
+                let [low, high] = source.codes(block, group);
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let four = codes.add(r * blocks * BLOCK + group * 4).cast::<i32>();
                     let x = _mm512_set1_epi32(four.read_unaligned());
@@ -164,22 +283,17 @@ unsafe fn quant_rows<const R: usize, const MINS: bool>(tile: &QuantTile<'_>, out
                     sums[1] = _mm512_dpbusd_epi32(sums[1], high, x);
                 }
             }
-            let at = tile.weight_scales.as_ptr().add(block * WIDTH);
-            let scales = [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))];
-            let at = tile.weight_sums.as_ptr().add(block * WIDTH);
-            let weight_sums = [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))];
+            let [scales, weight_sums, mins] = source.factors(block);
             for r in 0..R {
                 let middle = _mm512_set1_ps(*tile.middles.as_ptr().add(r * blocks + block));
                 let scale = *tile.scales.as_ptr().add(r * blocks + block);
                 for c in 0..2 {
                     let dot = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][c]), scales[c]);
                     totals[r][c] = _mm512_fmadd_ps(dot, _mm512_set1_ps(scale), totals[r][c]);
-                    if MINS {
+                    if S::MINS {
                         let sum = *tile.sums.as_ptr().add(r * blocks + block) as f32;
-                        let at = tile.weight_mins.as_ptr().add(block * WIDTH + c * 16);
-                        let min = _mm512_loadu_ps(at);
                         let shift = _mm512_set1_ps(sum * scale);
-                        totals[r][c] = _mm512_fmadd_ps(min, shift, totals[r][c]);
+                        totals[r][c] = _mm512_fmadd_ps(mins[c], shift, totals[r][c]);
                     }
                     totals[r][c] = _mm512_fmadd_ps(weight_sums[c], middle, totals[r][c]);
                 }

@@ -192,6 +192,42 @@ fn silu_rows<const FMA: bool>(gate_up: &[f32], width: usize, out: &mut [f32]) {
     }
 }
 
+/// Replaces scores by `exp((score - largest) / temperature)` and returns their sum.
+pub fn exponentials(cpu: Cpu, temperature: f32, scores: &mut [f32]) -> f32 {
+    // Ever colder, only the largest is left.
+    exponentials_by_cpu(cpu, scores, (1.0 / temperature).min(f32::MAX))
+}
+
+versions! { exponentials_by_cpu = exponential_row(scores: &mut [f32], scale: f32) -> f32 }
+
+#[inline(always)]
+fn exponential_row<const FMA: bool>(scores: &mut [f32], scale: f32) -> f32 {
+    let mut lanes = [f32::MIN; LANES];
+    let (whole, rest) = scores.as_chunks::<LANES>();
+    for values in whole {
+        for (lane, &value) in lanes.iter_mut().zip(values) {
+            *lane = most(value, *lane);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = most(value, *lane);
+    }
+    let largest = lanes.into_iter().fold(f32::MIN, most);
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = scores.as_chunks_mut::<LANES>();
+    for values in whole {
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *value = exp::<FMA>((*value - largest) * scale);
+            *lane += *value;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *value = exp::<FMA>((*value - largest) * scale);
+        *lane += *value;
+    }
+    total(lanes)
+}
+
 /// The sum of `term` over a row, in lanes.
 #[inline(always)]
 fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -222,31 +258,7 @@ fn softmax_rows<const FMA: bool>(
     inverses: &mut [f32],
 ) {
     for (row, inverse) in scores.chunks_mut(stride).zip(inverses) {
-        let row = &mut row[..count];
-        let mut lanes = [f32::MIN; LANES];
-        let (whole, rest) = row.as_chunks::<LANES>();
-        for values in whole {
-            for (lane, &value) in lanes.iter_mut().zip(values) {
-                *lane = most(value, *lane);
-            }
-        }
-        for (lane, &value) in lanes.iter_mut().zip(rest) {
-            *lane = most(value, *lane);
-        }
-        let largest = lanes.into_iter().fold(f32::MIN, most);
-        let mut lanes = [0.0f32; LANES];
-        let (whole, rest) = row.as_chunks_mut::<LANES>();
-        for values in whole {
-            for (lane, value) in lanes.iter_mut().zip(values) {
-                *value = exp::<FMA>(*value - largest);
-                *lane += *value;
-            }
-        }
-        for (lane, value) in lanes.iter_mut().zip(rest) {
-            *value = exp::<FMA>(*value - largest);
-            *lane += *value;
-        }
-        *inverse = 1.0 / total(lanes);
+        *inverse = 1.0 / exponential_row::<FMA>(&mut row[..count], 1.0);
     }
 }
 
@@ -327,6 +339,30 @@ mod tests {
             }
         }
         assert!(exp::<true>(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn the_colder_the_fewer_are_left() {
+        for cpu in Cpu::all() {
+            let weigh = |temperature| {
+                let mut scores = [2.0, 1.0, 2.5];
+                let sum = exponentials(cpu, temperature, &mut scores);
+                (scores, sum)
+            };
+            let (warm, sum) = weigh(0.5);
+            let truth = [(-1.0f32).exp(), (-3.0f32).exp(), 1.0];
+            assert!(
+                warm.iter().zip(truth).all(|(w, t)| (w - t).abs() < 1e-6),
+                "{warm:?}"
+            );
+            assert!((sum - truth.iter().sum::<f32>()).abs() < 1e-6);
+            for cold in [1e-3, 1e-30, f32::MIN_POSITIVE, f32::from_bits(1)] {
+                let (scores, sum) = weigh(cold);
+                assert!(scores[0] < 1e-30 && scores[1] < 1e-30, "{scores:?}");
+                assert_eq!((scores[2], sum), (1.0, 1.0));
+            }
+            assert_eq!(exponentials(cpu, 1.0, &mut []), 0.0);
+        }
     }
 
     #[test]

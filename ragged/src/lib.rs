@@ -17,6 +17,7 @@ mod dense;
 mod elementwise;
 mod layout;
 mod linear;
+mod packed;
 mod paged;
 mod panels;
 mod product;
@@ -27,7 +28,7 @@ mod share;
 
 pub use attention::{Heads, bidirectional};
 pub use cpu::Cpu;
-pub use elementwise::{add, add_layer_norm, gelu, rms_norm, silu_product};
+pub use elementwise::{add, add_layer_norm, exponentials, gelu, rms_norm, silu_product};
 pub use layout::Ragged;
 pub use linear::{Linear, Precision};
 pub use paged::{BLOCK_TOKENS, Chunk, KvLayout, KvPool, Queries, causal};

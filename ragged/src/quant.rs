@@ -12,6 +12,7 @@
 //! operations on every processor, hence the results have the same bits everywhere.
 
 use crate::cpu::{Cpu, Level, versions};
+use crate::packed::{Arrays, Plain, Weights};
 use crate::panels::WIDTH;
 use crate::scratch::{Scratch, grown};
 
@@ -32,17 +33,11 @@ pub struct Block {
 }
 
 impl Block {
-    /// The sum of the weights.
-    fn sum(&self, format: Format) -> f32 {
-        let codes = self
-            .codes
-            .iter()
-            .map(|&code| i32::from(code) - format.offset());
-        let codes = codes.sum::<i32>() as f32 * self.scale;
-        match format {
-            Format::Q8 => codes,
-            Format::Min => codes + BLOCK as f32 * self.min,
-        }
+    /// The sum of the codes, offsets taken off: at most 32 * 255.
+    pub(crate) fn count(&self, format: Format) -> i16 {
+        let codes = self.codes.iter();
+        let codes = codes.map(|&code| i32::from(code) - format.offset());
+        codes.sum::<i32>() as i16
     }
 }
 
@@ -71,14 +66,6 @@ pub(crate) struct QuantTile<'a> {
     pub(crate) scales: &'a [f32],
     pub(crate) middles: &'a [f32],
     pub(crate) sums: &'a [i32],
-    /// A panel of weights: in a block, 8 groups of 4 inputs of 32 outputs.
-    pub(crate) weights: &'a [u8],
-    /// For each block, 32 outputs.
-    pub(crate) weight_scales: &'a [f32],
-    /// The same: sums of a block's weights, which middles are multiplied by.
-    pub(crate) weight_sums: &'a [f32],
-    /// The same, or empty.
-    pub(crate) weight_mins: &'a [f32],
     pub(crate) offset: i32,
     /// 32 outputs.
     pub(crate) bias: &'a [f32],
@@ -112,13 +99,9 @@ pub(crate) struct Quant {
     cpu: Cpu,
     n: usize,
     k: usize,
-    format: Format,
-    /// Padded with zeros to whole panels, as all that follows.
+    /// Padded with zeros to whole panels.
     bias: Vec<f32>,
-    codes: Vec<u8>,
-    scales: Vec<f32>,
-    sums: Vec<f32>,
-    mins: Vec<f32>,
+    weights: Weights,
 }
 
 impl Quant {
@@ -128,45 +111,17 @@ impl Quant {
         (n, k): (usize, usize),
         format: Format,
         bias: &[f32],
-        mut block: impl FnMut(usize, usize) -> Block,
+        block: impl FnMut(usize, usize) -> Block,
     ) -> Self {
         assert_eq!(bias.len(), n);
-        let (panels, blocks) = (n.div_ceil(WIDTH), k.div_ceil(BLOCK));
         let mut padded = bias.to_vec();
-        padded.resize(panels * WIDTH, 0.0);
-        let mut codes = vec![0; panels * blocks * BLOCK * WIDTH];
-        let mut scales = vec![0.0; panels * blocks * WIDTH];
-        let mut sums = scales.clone();
-        let mut mins = match format {
-            Format::Q8 => Vec::new(),
-            Format::Min => scales.clone(),
-        };
-        for output in 0..n {
-            let (panel, column) = (output / WIDTH, output % WIDTH);
-            for i in 0..blocks {
-                let from = block(output, i);
-                let at = panel * blocks + i;
-                scales[at * WIDTH + column] = from.scale;
-                sums[at * WIDTH + column] = from.sum(format);
-                if format == Format::Min {
-                    mins[at * WIDTH + column] = from.min;
-                }
-                for (input, code) in from.codes.into_iter().enumerate() {
-                    let group = at * (BLOCK / 4) + input / 4;
-                    codes[(group * WIDTH + column) * 4 + input % 4] = code;
-                }
-            }
-        }
+        padded.resize(n.next_multiple_of(WIDTH), 0.0);
         Self {
             cpu,
             n,
             k,
-            format,
             bias: padded,
-            codes,
-            scales,
-            sums,
-            mins,
+            weights: Weights::new(format, (n, k.div_ceil(BLOCK)), block),
         }
     }
 
@@ -197,11 +152,11 @@ impl Quant {
                 middles,
                 sums,
             };
-            self.tiles(rows_of, out, rows);
+            self.tiles(rows_of, out, rows, &mut scratch.panel);
         }
     }
 
-    fn tiles(&self, x: Rows<'_>, out: &mut [f32], rows: usize) {
+    fn tiles(&self, x: Rows<'_>, out: &mut [f32], rows: usize, room: &mut Arrays) {
         let blocks = self.k.div_ceil(BLOCK);
         let at_once = match self.cpu.level() {
             #[cfg(target_arch = "x86_64")]
@@ -210,18 +165,13 @@ impl Quant {
         };
         for panel in 0..self.n.div_ceil(WIDTH) {
             let column = panel * WIDTH;
-            let weights = panel * blocks * WIDTH..(panel + 1) * blocks * WIDTH;
             for row in (0..rows).step_by(at_once) {
                 let tile = QuantTile {
                     codes: &x.codes[row * blocks * BLOCK..],
                     scales: &x.scales[row * blocks..],
                     middles: &x.middles[row * blocks..],
                     sums: &x.sums[row * blocks..],
-                    weights: &self.codes[weights.start * BLOCK..weights.end * BLOCK],
-                    weight_scales: &self.scales[weights.clone()],
-                    weight_sums: &self.sums[weights.clone()],
-                    weight_mins: self.mins.get(weights.clone()).unwrap_or_default(),
-                    offset: self.format.offset(),
+                    offset: self.weights.format().offset(),
                     bias: &self.bias[column..column + WIDTH],
                     blocks,
                     rows: at_once.min(rows - row),
@@ -231,8 +181,13 @@ impl Quant {
                 let out = &mut out[row * self.n + column..];
                 match self.cpu.level() {
                     #[cfg(target_arch = "x86_64")]
-                    Level::Avx512 => crate::avx512::quant(self.cpu, &tile, out),
-                    _ => portable_tile(self.cpu, &tile, out),
+                    Level::Avx512 => {
+                        crate::avx512::quant(self.cpu, &tile, self.weights.panel(panel), out);
+                    }
+                    _ => {
+                        let plain = self.weights.plain(self.cpu, panel, row == 0, room);
+                        portable_tile(self.cpu, &tile, plain, out);
+                    }
                 }
             }
         }
@@ -343,16 +298,16 @@ fn narrowed(values: &[f32; BLOCK], pick: impl Fn(f32, f32) -> f32) -> f32 {
 
 versions! {
     /// One row of a tile, in the order of sums that the micro kernel has.
-    portable_tile = portable_row(tile: &QuantTile<'_>, out: &mut [f32])
+    portable_tile = portable_row(tile: &QuantTile<'_>, panel: Plain<'_>, out: &mut [f32])
 }
 
 #[inline(always)]
-fn portable_row<const FMA: bool>(tile: &QuantTile<'_>, out: &mut [f32]) {
+fn portable_row<const FMA: bool>(tile: &QuantTile<'_>, panel: Plain<'_>, out: &mut [f32]) {
     let mut totals = [0.0f32; WIDTH];
     totals.copy_from_slice(tile.bias);
     for block in 0..tile.blocks {
         let codes = &tile.codes[block * BLOCK..(block + 1) * BLOCK];
-        let weights = &tile.weights[block * BLOCK * WIDTH..(block + 1) * BLOCK * WIDTH];
+        let weights = &panel.codes[block * BLOCK * WIDTH..(block + 1) * BLOCK * WIDTH];
         let sum = tile.sums[block];
         let mut sums = [sum * -tile.offset; WIDTH];
         let groups = codes.chunks_exact(4);
@@ -365,18 +320,18 @@ fn portable_row<const FMA: bool>(tile: &QuantTile<'_>, out: &mut [f32]) {
         }
         let scale = tile.scales[block];
         let at = block * WIDTH..(block + 1) * WIDTH;
-        let scales = &tile.weight_scales[at.clone()];
+        let scales = &panel.scales[at.clone()];
         for j in 0..WIDTH {
             // Fused on every processor, in software where it must be: once for 32 products.
             totals[j] = (sums[j] as f32 * scales[j]).mul_add(scale, totals[j]);
         }
-        if let Some(mins) = tile.weight_mins.get(at) {
+        if let Some(mins) = panel.mins.get(at) {
             for j in 0..WIDTH {
                 totals[j] = mins[j].mul_add(sum as f32 * scale, totals[j]);
             }
         }
         let (middle, at) = (tile.middles[block], block * WIDTH..(block + 1) * WIDTH);
-        for (total, sum) in totals.iter_mut().zip(&tile.weight_sums[at]) {
+        for (total, sum) in totals.iter_mut().zip(&panel.sums[at]) {
             *total = sum.mul_add(middle, *total);
         }
     }

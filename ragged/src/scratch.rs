@@ -1,5 +1,6 @@
 //! Memory that kernels work in, kept between calls.
 
+use crate::packed::Arrays;
 use crate::quant::Activations;
 
 /// Buffers that grow to the largest call so far and are then reused: a fresh allocation of this
@@ -10,6 +11,8 @@ pub struct Scratch {
     pub(crate) rows: Vec<f32>,
     /// Quantised rows.
     pub(crate) activations: Activations,
+    /// A panel of quantised weights.
+    pub(crate) panel: Arrays,
     /// Keys and values of one head as panels, and the scores of a few queries.
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,

@@ -122,6 +122,8 @@ impl Worker {
         );
         self.asked = core::mem::take(&mut self.fired);
         self.shown.append(&mut self.arrived);
+        self.shown_edges
+            .clone_from(&self.queue.tenants.backlogged_edge);
         self.queue.refresh(ctx.now);
         ctx.stats.asked += 1;
         ctx.outputs.push_back(Output::Decide {
@@ -148,7 +150,10 @@ impl Worker {
                 self.queue.jobs.flags[row] &= !flags::NEW;
             }
         }
-        self.queue.tenants.backlogged_edge.fill(0);
+        let edges = self.queue.tenants.backlogged_edge.iter_mut();
+        edges
+            .zip(&self.shown_edges)
+            .for_each(|(edge, shown)| *edge &= !shown);
         match answer {
             Ok(plan) => {
                 ctx.stats.applied += 1;

@@ -63,10 +63,12 @@ macro_rules! table {
     ) => {
         $(#[$row_doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Default)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         pub struct $Row { $( $(#[$doc])* pub $field: $ty, )* }
 
         $(#[$table_doc])*
         #[derive(Debug, Clone, Default)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         pub struct $Table { $( $(#[$doc])* pub $field: alloc::vec::Vec<$ty>, )* }
 
         impl $Table {
@@ -82,6 +84,12 @@ macro_rules! table {
             /// Whether there are no rows.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
+            }
+
+            /// Whether all columns have as many rows; they always have, unless they were read.
+            #[cfg(feature = "serde")]
+            pub(crate) fn is_even(&self) -> bool {
+                Self::COLUMNS.iter().all(|(_, column)| column(self).len() == self.len())
             }
 
             fn first_column(&self) -> ColumnRef<'_> {
@@ -175,7 +183,7 @@ table! {
     predicted_p90_tokens: f32 = "job-predicted-p90-tokens";
     /// Where the prediction comes from, 0 none.
     prediction_source: u32 = "job-prediction-source";
-    /// A learned rank, lower sooner.
+    /// A rank given once, lower sooner; without a ranker the first prediction of the whole.
     rank_score: f32 = "job-rank-score";
     /// When the first token is due, 0 never.
     ttft_deadline_us: u64 = "job-ttft-deadline-us";
@@ -237,6 +245,11 @@ impl Column {
         let jobs = (0..JobTable::COLUMNS.len() as u16).map(|i| Self(Source::Job(i)));
         let tenants = (0..TenantTable::COLUMNS.len() as u16).map(|i| Self(Source::Tenant(i)));
         jobs.chain(tenants).chain([Self(Source::LengthHistogram)])
+    }
+
+    /// Whether it has a row for each job.
+    pub fn is_of_jobs(self) -> bool {
+        matches!(self.0, Source::Job(_))
     }
 
     /// Its name in the contract.

@@ -51,6 +51,7 @@ impl Worker {
             self.admit_by_plan(&mut room, ctx);
         }
         self.plan.fresh = false;
+        self.plan.tokens.clear();
         if self.queue.running == 0 {
             return false;
         }
@@ -118,13 +119,14 @@ impl Worker {
         !hidden.cancelled && (overdue || hidden.defer_until <= now)
     }
 
-    /// The next chunk of every prompt that is being read.
+    /// The next chunk of every prompt that is being read, as long as the plan wants it where it is
+    /// of this iteration.
     fn continue_prefills(&mut self, room: &mut Room, ctx: &mut Context<'_>) {
         let mut rows: Vec<(u32, u64)> = (self.queue.decoding..self.queue.running)
             .map(|row| (self.queue.hidden[row].rank, self.queue.jobs.id[row]))
             .collect();
         rows.sort_unstable();
-        for (_, id) in rows {
+        for (rank, id) in rows {
             let Some(row) = self.row(id, ctx.index) else {
                 continue;
             };
@@ -133,7 +135,11 @@ impl Worker {
                 continue;
             }
             let left = self.queue.hidden[row].prefill_target - self.queue.jobs.computed_tokens[row];
-            let tokens = self.secure_chunk(id, left.min(room.tokens), ctx);
+            let wanted = match self.plan.tokens.get(rank as usize) {
+                None | Some(0) => left,
+                Some(&tokens) => left.min(tokens),
+            };
+            let tokens = self.secure_chunk(id, wanted.min(room.tokens), ctx);
             if tokens > 0
                 && let Some(row) = self.row(id, ctx.index)
             {

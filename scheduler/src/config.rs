@@ -7,6 +7,7 @@ use crate::time::Span;
 
 /// When the jobs of a batch come back to the scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Boundary {
     /// Each job on its own after its window; no slot idles.
     #[default]
@@ -17,6 +18,7 @@ pub enum Boundary {
 
 /// How prompts and decodes share iterations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Batching {
     /// Decodes first, then chunks of prompts inside the same token budget (Sarathi, vLLM V1).
     #[default]
@@ -28,6 +30,7 @@ pub enum Batching {
 
 /// The cost model that a policy sees in its snapshot, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CostHint {
     /// An iteration over nothing.
     pub iteration_base_us: f32,
@@ -43,6 +46,7 @@ pub struct CostHint {
 
 /// One worker's capacity.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorkerConfig {
     /// Sequences in one iteration.
     pub max_num_seqs: u32,
@@ -64,6 +68,7 @@ pub struct WorkerConfig {
 
 /// A scheduler's configuration.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// When jobs come back.
     pub boundary: Boundary,

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Place {
     pub(crate) worker: u16,
     pub(crate) row: u32,
@@ -12,6 +13,7 @@ pub(crate) struct Place {
 /// The places of all live jobs. Memory is bounded by the ids between the oldest live job and the
 /// newest, eight bytes each.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct JobIndex {
     /// The id that the front of the window stands for.
     first: u64,
@@ -28,6 +30,12 @@ impl JobIndex {
     /// Number of live jobs.
     pub(crate) fn len(&self) -> usize {
         self.live
+    }
+
+    /// The same, counted anew.
+    #[cfg(feature = "serde")]
+    pub(crate) fn count(&self) -> usize {
+        self.window.iter().flatten().count()
     }
 
     /// Adds a job; its id must be [`Self::is_next`].

@@ -39,6 +39,7 @@ pub mod flags {
 
 /// What a driver says of a request when it arrives.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
     /// Must be larger than the id of every earlier request.
     pub id: u64,

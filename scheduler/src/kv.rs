@@ -2,6 +2,7 @@
 
 /// What is taken and what is free. Never negative: taking more than is free is a bug of the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct KvPool {
     pub(crate) block_size_tokens: u32,
     pub(crate) gpu_total: u32,

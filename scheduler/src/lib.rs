@@ -38,12 +38,17 @@
 //! assert_eq!(scheduler.jobs(), 0);
 //! # Ok::<(), elis_scheduler::config::ConfigError>(())
 //! ```
+//!
+//! With the feature `serde` inputs and outputs are data, and so is the whole [`Scheduler`] between
+//! two inputs: one that is read back goes on exactly as the one that was written.
 #![no_std]
 
 extern crate alloc;
 
 mod boundary;
 mod check;
+#[cfg(feature = "serde")]
+mod checkpoint;
 pub mod columns;
 mod compose;
 pub mod config;

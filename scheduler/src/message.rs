@@ -7,6 +7,7 @@ use crate::time::Time;
 
 /// A prediction of a job's length.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Predicted {
     /// The job.
     pub job: u64,
@@ -83,6 +84,7 @@ pub enum Input<'a> {
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum RejectReason {
     /// Too many jobs are held already.
     QueueFull,
@@ -98,6 +100,7 @@ pub enum RejectReason {
 
 /// A job that is gone, with what a driver reports of it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Ended {
     /// Its last state.
     pub row: JobRow,
@@ -114,6 +117,7 @@ pub struct Ended {
 /// What the driver must do. Outputs come in order: what precedes a [`Output::Dispatch`] must be
 /// under way before it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[expect(
     clippy::large_enum_variant,
     reason = "a few are alive at a time, each is moved once"

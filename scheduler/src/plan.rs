@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 /// What to do with a job that loses its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Preemption {
     /// Keep its KV on the device.
     #[default]
@@ -16,6 +17,7 @@ pub enum Preemption {
 
 /// A policy's answer, field for field the `plan` of `wit/policy.wit`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(
     missing_docs,
     reason = "each is the field of the same name in the contract"
@@ -44,6 +46,7 @@ pub struct Plan {
 
 /// Why a decision brought no plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PolicyExit {
     /// The policy trapped: a panic, an impossible memory access, a division by zero.
     Trap,
@@ -85,6 +88,7 @@ impl PolicyExit {
 
 /// What a policy says of itself that matters to the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Interest {
     /// What makes its plan stale.
     pub triggers: crate::snapshot::Triggers,

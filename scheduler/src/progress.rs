@@ -98,7 +98,10 @@ impl Worker {
             }
             self.queue.jobs.computed_tokens[row] += chunk.tokens;
             let tenant = self.queue.jobs.tenant[row] as usize;
-            self.queue.tenants.input_tokens[tenant] += u64::from(chunk.tokens);
+            let read = self.queue.jobs.computed_tokens[row].min(self.queue.jobs.prompt_tokens[row]);
+            let counted = &mut self.queue.hidden[row].counted_tokens;
+            let before = core::mem::replace(counted, read.max(*counted));
+            self.queue.tenants.input_tokens[tenant] += u64::from(*counted - before);
             if !chunk.last {
                 continue;
             }

@@ -17,6 +17,7 @@ pub(crate) const UNRANKED: u32 = u32::MAX;
 
 /// What the core keeps of a job beside what a policy sees.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Hidden {
     /// Position in the current plan, or [`UNRANKED`].
     pub(crate) rank: u32,
@@ -36,10 +37,13 @@ pub(crate) struct Hidden {
     pub(crate) cancelled: bool,
     /// Tokens that must have KV before it can decode.
     pub(crate) prefill_target: u32,
+    /// Prompt tokens that its tenant has been counted for: reading them again is no new service.
+    pub(crate) counted_tokens: u32,
 }
 
 /// One worker's jobs.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Queue {
     pub(crate) worker: u16,
     pub(crate) jobs: JobTable,
@@ -143,6 +147,7 @@ impl Queue {
             predicting: false,
             cancelled: false,
             prefill_target: row.prompt_tokens,
+            counted_tokens: 0,
         };
         index.insert(
             request.id,
@@ -246,6 +251,9 @@ impl Queue {
         if jobs.predicted_total_tokens[row].is_nan() {
             let total = prediction.at_tokens as f32 + prediction.remaining_tokens;
             jobs.predicted_total_tokens[row] = total;
+            // No predictor ranks yet, and the first guess of the whole is a rank too: made once,
+            // lower for those that should run sooner.
+            jobs.rank_score[row] = total;
         }
         jobs.predicted_remaining_tokens[row] = prediction.remaining_tokens;
         jobs.predicted_sigma_tokens[row] = prediction.sigma_tokens;

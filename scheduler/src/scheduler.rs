@@ -30,15 +30,22 @@ use crate::worker::{ActivePlan, Context, Phase, Worker};
 /// It cannot fail: impossible requests are refused, invalid plans are counted, late answers are
 /// dropped. The same inputs give the same outputs, in every build and under every driver.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "crate::checkpoint::State")
+)]
 pub struct Scheduler {
-    config: Config,
-    interest: Interest,
-    workers: Vec<Worker>,
-    index: JobIndex,
-    stats: Stats,
-    outputs: VecDeque<Output>,
-    revision: u64,
-    now: Time,
+    pub(crate) config: Config,
+    pub(crate) interest: Interest,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) index: JobIndex,
+    pub(crate) stats: Stats,
+    /// Nothing between two inputs, which is when a state can be kept.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) revision: u64,
+    pub(crate) now: Time,
 }
 
 impl Scheduler {
@@ -175,6 +182,11 @@ impl Scheduler {
                     blocks + used,
                 )
             })
+    }
+
+    /// The time of the last input.
+    pub fn now(&self) -> Time {
+        self.now
     }
 
     /// Number of live jobs.

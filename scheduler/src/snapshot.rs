@@ -4,6 +4,7 @@ use crate::columns::{JobTable, TenantTable};
 
 /// What can make a plan stale, as bits; the same as `triggers` in the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Triggers(u8);
 
 impl Triggers {
@@ -59,6 +60,7 @@ pub mod capabilities {
 
 /// The scalar part of a snapshot; every field is described in `wit/policy.wit`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[expect(
     missing_docs,
     reason = "each is the field of the same name in the contract"

@@ -61,6 +61,7 @@ impl PlanFault {
 
 /// Everything that the core counts; all monotone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stats {
     /// Decisions asked for.
     pub asked: u64,

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 /// A piece of a prompt to read in one iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PrefillChunk {
     /// The job.
     pub job: u64,
@@ -17,6 +18,7 @@ pub struct PrefillChunk {
 
 /// KV blocks that move between device and host memory before the iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BlockMove {
     /// The job.
     pub job: u64,
@@ -30,6 +32,7 @@ pub struct BlockMove {
 /// less what finished, plus those of `added` that have all their KV, plus those whose last prompt
 /// chunk was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Step {
     /// Counts the steps of the worker.
     pub id: u64,

@@ -27,6 +27,7 @@ const TIMERS: [Timer; 5] = [
 
 /// One entry for each timer.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct TimerTable([Option<Time>; TIMERS.len()]);
 
 impl TimerTable {

@@ -17,6 +17,7 @@ use crate::timer::{Timer, TimerTable};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     /// Nothing runs and nothing can.
     Idle,
@@ -32,10 +33,11 @@ pub(crate) enum Phase {
 
 /// The plan in force, checked.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ActivePlan {
     /// Live jobs of this worker, each once, first the one that should run.
     pub(crate) order: Vec<u64>,
-    /// Prefill tokens for each of `order`, or empty.
+    /// Prefill tokens for each of `order` in the first iteration under the plan; then empty.
     pub(crate) tokens: Vec<u32>,
     /// Everything before it has a slot, is gone, or was passed over.
     pub(crate) cursor: usize,
@@ -66,6 +68,7 @@ pub(crate) struct Context<'a> {
 
 /// One worker.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Worker {
     pub(crate) number: u16,
     pub(crate) config: WorkerConfig,
@@ -83,6 +86,8 @@ pub(crate) struct Worker {
     /// Jobs that have arrived since the policy was last asked, and those that it was asked with.
     pub(crate) arrived: Vec<u64>,
     pub(crate) shown: Vec<u64>,
+    /// Tenants that the policy was shown as newly backlogged.
+    pub(crate) shown_edges: Vec<u32>,
     /// Jobs past the longest wait, in the order in which they came to it.
     pub(crate) overdue: Vec<u64>,
     /// Jobs in the order in which they began to wait; stale entries are skipped.
@@ -121,6 +126,7 @@ impl Worker {
             asked: Triggers::NONE,
             arrived: Vec::new(),
             shown: Vec::new(),
+            shown_edges: Vec::new(),
             overdue: Vec::new(),
             wait_order: VecDeque::new(),
             blocked: false,

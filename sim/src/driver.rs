@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use elis_predictor::{LengthPredictor, PredictError, Text};
+use elis_record::Recorder as Log;
 use elis_scheduler::config::ConfigError;
 use elis_scheduler::plan::{Plan, PolicyExit};
 use elis_scheduler::{Input, Output, Predicted, Request, Scheduler, Time};
@@ -109,6 +110,7 @@ struct Simulation<'a> {
     now_ns: u64,
     seq: u64,
     recorder: Recorder,
+    log: Option<&'a mut Log>,
 }
 
 /// Replays a workload under a policy. The same arguments give the same outcome, except for the
@@ -121,6 +123,20 @@ pub fn simulate(
     arrivals: &[Arrival],
     decider: &mut dyn Decider,
     predictor: &mut dyn LengthPredictor,
+) -> Result<RunOutcome, SimError> {
+    simulate_recorded(options, arrivals, decider, predictor, None)
+}
+
+/// The same, with everything that the core is told and says in a log.
+///
+/// # Errors
+/// Those of [`simulate`]; what the log's writer meets is told when the log is finished.
+pub fn simulate_recorded(
+    options: &Options,
+    arrivals: &[Arrival],
+    decider: &mut dyn Decider,
+    predictor: &mut dyn LengthPredictor,
+    log: Option<&mut Log>,
 ) -> Result<RunOutcome, SimError> {
     check(arrivals)?;
     let latency_ns = predictor.latency_ns(1);
@@ -143,7 +159,9 @@ pub fn simulate(
         now_ns: 0,
         seq: 0,
         recorder: Recorder::new(options, arrivals),
+        log,
     };
+    simulation.settle();
     simulation.run()?;
     Ok(simulation.finish())
 }
@@ -230,8 +248,11 @@ impl<'a> Simulation<'a> {
         let arrival = &self.arrivals[self.next_arrival];
         self.next_arrival += 1;
         let deadline = |ns: u64| (ns > 0).then(|| Time::from_ns(arrival.arrival_ns + ns));
+        let weights = &self.options.tenant_weights;
+        let weight = weights.get(arrival.tenant as usize);
         let request = Request {
             tenant: arrival.tenant,
+            tenant_weight: weight.copied().unwrap_or(1.0),
             priority: arrival.priority,
             ttft_deadline: deadline(arrival.ttft_deadline_ns),
             deadline: deadline(arrival.deadline_ns),
@@ -286,8 +307,7 @@ impl<'a> Simulation<'a> {
 
     /// Hands an input to the core and performs all that follows at the same moment.
     fn tell(&mut self, input: Input<'_>) -> Result<(), SimError> {
-        self.scheduler.handle(Time::from_ns(self.now_ns), input);
-        self.drain()?;
+        self.hand(input)?;
         while let Some(event) = self.pending.pop_front() {
             let input = match event {
                 Event::Predicted(prediction) => Input::Predicted(prediction),
@@ -311,14 +331,33 @@ impl<'a> Simulation<'a> {
                 },
                 Event::Lost { .. } | Event::Back { .. } => continue,
             };
-            self.scheduler.handle(Time::from_ns(self.now_ns), input);
-            self.drain()?;
+            self.hand(input)?;
         }
+        self.settle();
         Ok(())
+    }
+
+    fn hand(&mut self, input: Input<'_>) -> Result<(), SimError> {
+        let now = Time::from_ns(self.now_ns);
+        if let Some(log) = &mut self.log {
+            log.input(now, &input);
+        }
+        self.scheduler.handle(now, input);
+        self.drain()
+    }
+
+    fn settle(&mut self) {
+        if let Some(log) = &mut self.log {
+            // A log that nobody writes any more says so when it is finished.
+            log.settle(&self.scheduler);
+        }
     }
 
     fn drain(&mut self) -> Result<(), SimError> {
         while let Some(output) = self.scheduler.poll_output() {
+            if let Some(log) = &mut self.log {
+                log.output(&output, &self.scheduler);
+            }
             match output {
                 Output::Predict {
                     job,
@@ -438,6 +477,7 @@ fn text(arrival: &Arrival, generated_tokens: u32) -> Option<Text<'_>> {
     Some(Text {
         prompt: &response.prompt,
         generated: response.after(generated_tokens),
+        served_model: &response.model,
     })
 }
 

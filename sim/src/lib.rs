@@ -11,6 +11,6 @@ pub mod outcome;
 mod recorder;
 
 pub use decider::{Answer, Decider};
-pub use driver::{SimError, simulate};
+pub use driver::{SimError, simulate, simulate_recorded};
 pub use elis_cost::{Profile, fit, model as cost, profile};
 pub use options::{DecisionCost, Failure, Options};

@@ -58,6 +58,8 @@ pub struct Options {
     pub decision_cost: DecisionCost,
     /// Workers that fail.
     pub failures: Vec<Failure>,
+    /// Weights of tenants by their number, 1 for those beyond the list.
+    pub tenant_weights: Vec<f32>,
     /// Whether to keep a record of each request.
     pub records: bool,
     /// Whether to keep every plan, for the comparison of decision logs.
@@ -80,6 +82,7 @@ impl Options {
             decision_deadline: elis_scheduler::NO_DEADLINE,
             decision_cost: DecisionCost::Free,
             failures: Vec::new(),
+            tenant_weights: Vec::new(),
             records: true,
             decision_log: false,
             seed: 0,

@@ -102,7 +102,7 @@ fn what_is_wrong_is_said_and_what_to_do() {
     fails(
         &["compare", "--policy", "nosuch"],
         1,
-        &["nosuch", "fcfs, isrtf, sjf", "xtask policies"],
+        &["nosuch", "fcfs, ", "isrtf, ", "xtask policies"],
     );
     fails(
         &["compare", "--worker", "sim:nosuch"],

@@ -72,7 +72,7 @@ impl Server {
         answer
     }
 
-    async fn set_policy(&self, policy: &str) -> (u16, Value) {
+    pub(crate) async fn set_policy(&self, policy: &str) -> (u16, Value) {
         let url = format!("{}/admin/policy", self.admin_url);
         let sent = self.client.post(url).json(&json!({ "policy": policy }));
         let response = sent.send().await.unwrap();

@@ -207,6 +207,18 @@ fn table(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_table_of_policies_names_each() {
+    let text = fs::read_to_string(root().join("policies/README.md")).unwrap();
+    let unnamed = packages().into_iter().filter_map(|package| {
+        let policy = package.name.strip_prefix("elis-policy-")?.to_owned();
+        let folder = root().join("policies").join(&policy);
+        let row = format!("| [{policy}]({policy}/README.md) |");
+        (folder.is_dir() && !text.contains(&row)).then_some(policy)
+    });
+    assert_none(&unnamed.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_architecture_names_every_crate_and_no_other() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let named = table(&text);
@@ -219,8 +231,10 @@ fn the_architecture_names_every_crate_and_no_other() {
     for package in packages() {
         let folder = PathBuf::from(package.manifest_path.parent().unwrap());
         let folder = shown(&folder);
-        // The guest under `tests/` has no row of its own.
-        let covers = |row: &String| folder == *row || folder == "tests/rogue";
+        // Policies have a table of their own, and the guest under `tests/` has no row.
+        let covers = |row: &String| {
+            folder == *row || folder.starts_with("policies/") || folder == "tests/rogue"
+        };
         let covered = named.iter().any(covers);
         assert!(
             covered,

@@ -1,6 +1,5 @@
 //! Generates a stream from a spec.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::arrivals::ArrivalProcess;
@@ -41,7 +40,7 @@ impl Spec {
         options.check()?;
         let mut state = Resolved::default();
         let (arrivals, times_ns) = self.times_ns(options, &mut state)?;
-        let (model, length_record) = self.length_model(&options.prompts, &mut state)?;
+        let (model, length_record) = self.length_model(options, &mut state)?;
         let draws = Draws::new(options.seed, Purpose::Lengths);
         let drawn = model.sample_rows(draws).take(times_ns.len());
         let (lengths, rows): (_, Vec<usize>) = drawn.unzip();
@@ -146,7 +145,7 @@ impl Spec {
     /// The distribution of lengths, with its trace read.
     fn length_model(
         &self,
-        prompts: &[PathBuf],
+        options: &Overrides,
         state: &mut Resolved,
     ) -> Result<(LengthModel, LengthRecord), WorkloadError> {
         match &self.lengths {
@@ -167,7 +166,7 @@ impl Spec {
                 ))
             }
             LengthPlan::Trace { input, draw } => {
-                let trace = read_trace_with(input.format, &input.path, prompts)?;
+                let trace = read_trace_with(input.format, &input.path, options)?;
                 state.notes.extend(trace.notes);
                 state.inputs.push(trace.source);
                 state.inputs.extend(trace.inputs);

@@ -27,6 +27,9 @@ pub struct Overrides {
     pub limits: Limits,
     /// Files of prompts, for a `responses:` file that names its prompts by id.
     pub prompts: Vec<PathBuf>,
+    /// Of a `responses:` file, only the prompts of the test part, which no predictor of
+    /// `elis-predictor train` was fitted to.
+    pub unseen: bool,
 }
 
 impl Overrides {

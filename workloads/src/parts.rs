@@ -124,6 +124,7 @@ impl Parts {
         let priority = |p: PriorityShare| ShareRecord {
             name: p.class.to_string(),
             share: p.share,
+            weight: 1.0,
         };
         Provenance {
             name: self.name,

@@ -88,6 +88,17 @@ pub struct ShareRecord {
     pub name: String,
     /// Its part of the requests, as drawn from, adding up to 1.
     pub share: f64,
+    /// What a tenant is entitled to beside the others, where a policy is fair by weight.
+    #[serde(skip_serializing_if = "is_one")]
+    pub weight: f64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_one(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 /// The deadlines every request got; 0 for none.

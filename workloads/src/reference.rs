@@ -14,7 +14,8 @@ use crate::workload::Workload;
 /// The forms [`WorkloadRef::parse`] takes, for help texts and errors.
 pub const FORMS: &str = "FORMAT:PATH with FORMAT one of azure, burstgpt, mooncake, servegen, \
                          vidur, sharegpt, lengths, vllm, responses; or PATH.toml for a spec; or a \
-                         shipped spec: industrial, steady, burst, tenants, paper";
+                         shipped spec: industrial, steady, burst, tenants, paper, heavy-tail, \
+                         flood, memory, deadlines";
 
 /// A named workload, not loaded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +74,10 @@ impl WorkloadRef {
     /// Any [`WorkloadError`]: a bad option, an unreadable or malformed file, a missing rate.
     pub fn load(&self, options: &Overrides) -> Result<Workload, WorkloadError> {
         options.check()?;
-        self.check_prompts(options)?;
+        self.check_texts(options)?;
         match self {
             Self::Trace { format, path } => {
-                let trace = read_trace_with(*format, path, &options.prompts)?;
+                let trace = read_trace_with(*format, path, options)?;
                 crate::replay::replay(&trace, &self.to_string(), options)
             }
             Self::Spec { path } => Spec::open(path)?.generate(options),
@@ -86,17 +87,20 @@ impl WorkloadRef {
 }
 
 impl WorkloadRef {
-    /// Refuses prompts that nobody would read; a spec may point at a file that does.
-    fn check_prompts(&self, options: &Overrides) -> Result<(), WorkloadError> {
+    /// Refuses options of texts where there are none; a spec may point at a file that has them.
+    fn check_texts(&self, options: &Overrides) -> Result<(), WorkloadError> {
         let reads = match self {
             Self::Trace { format, .. } => *format == Format::Responses,
             Self::Spec { .. } => true,
             Self::Shipped { .. } => false,
         };
-        match options.prompts.first() {
-            Some(given) if !reads => Err(WorkloadError::OutOfRange {
-                what: "file of prompts".to_owned(),
-                given: given.display().to_string(),
+        let prompts = options.prompts.first();
+        let prompts = prompts.map(|given| ("file of prompts", given.display().to_string()));
+        let unseen = options.unseen.then(|| ("unseen", "set".to_owned()));
+        match prompts.or(unseen) {
+            Some((what, given)) if !reads => Err(WorkloadError::OutOfRange {
+                what: what.to_owned(),
+                given,
                 expected: format!("left out: only responses: files read it, not {self}"),
             }),
             _ => Ok(()),

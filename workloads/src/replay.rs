@@ -108,6 +108,7 @@ pub(crate) fn replay(
         tenants: vec![ShareRecord {
             name: "default".to_owned(),
             share: 1.0,
+            weight: 1.0,
         }],
         priorities: vec![PriorityShare {
             class: DEFAULT_PRIORITY,

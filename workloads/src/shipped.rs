@@ -10,7 +10,7 @@ pub struct Shipped {
 }
 
 /// All shipped specs, the headline first.
-pub const ALL: [Shipped; 5] = [
+pub const ALL: [Shipped; 9] = [
     Shipped {
         name: "industrial",
         text: include_str!("../specs/industrial.toml"),
@@ -30,6 +30,22 @@ pub const ALL: [Shipped; 5] = [
     Shipped {
         name: "paper",
         text: include_str!("../specs/paper.toml"),
+    },
+    Shipped {
+        name: "heavy-tail",
+        text: include_str!("../specs/heavy-tail.toml"),
+    },
+    Shipped {
+        name: "flood",
+        text: include_str!("../specs/flood.toml"),
+    },
+    Shipped {
+        name: "memory",
+        text: include_str!("../specs/memory.toml"),
+    },
+    Shipped {
+        name: "deadlines",
+        text: include_str!("../specs/deadlines.toml"),
     },
 ];
 

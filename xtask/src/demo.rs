@@ -1,8 +1,14 @@
 //! `cargo xtask demo`: the main job on the embedded default, from nothing to a report.
 
+use std::path::Path;
+
 use clap::Args;
 
 use crate::{live, policies, workspace};
+
+/// Responses with their text, which are not part of this repository.
+const RESPONSES: &str =
+    "../shared/data/responses/castillo_responses_meta-llama--Llama-3.1-8B-Instruct.jsonl.gz";
 
 /// Options of the demo.
 #[derive(Debug, Args)]
@@ -42,6 +48,26 @@ pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
             ])
             .args(["--loads", "0.5,0.8,1,1.2"])
             .args(["--seeds", &seeds, "--out", "results/demo"]),
+    )?;
+    with_text(&root, &seeds)
+}
+
+/// Real responses, where they are at hand, under the trained predictor that ships: it reads their
+/// text, and of their prompts it gets only those that it was not fitted to.
+fn with_text(root: &Path, seeds: &str) -> anyhow::Result<()> {
+    if !root.join(RESPONSES).is_file() {
+        return Ok(());
+    }
+    println!("== the same policies over real responses, with the trained predictor that ships");
+    let stream = format!("responses:{RESPONSES}");
+    workspace::run(
+        workspace::bench(root)
+            .args(["compare", "--workload", &stream, "--unseen"])
+            .args(["--rate", "1", "--take", "400"])
+            .args(["--policy", "fcfs", "--policy", "sjf", "--policy", "isrtf"])
+            .args(["--predictor", "predictor/shipped"])
+            .args(["--worker", "sim:llama2-13b-a100"])
+            .args(["--seeds", seeds, "--out", "results/demo-text"]),
     )
 }
 

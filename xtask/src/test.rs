@@ -1,11 +1,23 @@
 //! `cargo xtask test`: everything that must hold before a change lands; CI calls exactly this.
 
 use anyhow::Context as _;
+use clap::Args;
 
-use crate::{interpreted, models, policies, workspace};
+use crate::{cuda, interpreted, models, policies, workspace};
+
+/// What is tested.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Only the tests of models, on the NVIDIA GPU of this machine
+    #[arg(long)]
+    cuda: bool,
+}
 
 /// Formatting, lints, the core without a standard library, all tests, the documentation.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(options: &Test) -> anyhow::Result<()> {
+    if options.cuda {
+        return cuda::test();
+    }
     let root = workspace::root();
     workspace::add_target("wasm32v1-none")?;
     step("format", &["fmt", "--all", "--check"])?;
@@ -32,9 +44,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "warnings",
     ];
     step("lints", &lints)?;
+    println!("== lints of what is for CUDA only");
+    cuda::check().context("lints of what is for CUDA only")?;
     // With the tests, so that dependencies are built once, with the features that both need.
     step("build", &["build", "--workspace", "--bins", "--tests"])?;
-    step("tests", &["test", "--workspace"])?;
+    println!("== tests");
+    let mut tests = workspace::cargo(&root);
+    match cuda::nvrtc() {
+        Ok(libraries) => _ = tests.env("ELIS_NVRTC", libraries),
+        Err(why) => println!("kernels are not compiled: {why:#}"),
+    }
+    workspace::run(tests.args(["test", "--workspace"])).context("tests")?;
     println!("== documentation");
     let mut doc = workspace::cargo(&root);
     doc.env("RUSTDOCFLAGS", "--deny warnings");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use elis_bench_harness::experiment::{Contestant, Experiment};
+use elis_bench_harness::experiment::{BOUND, Contestant, Experiment, Stream};
 use elis_bench_harness::metrics::{MetricOptions, Slo, policy_result};
 use elis_bench_harness::report::table::{self, TableOptions};
 use elis_bench_harness::report::{Document, Inputs, LoadPoint, assemble, csv, page};
@@ -15,9 +15,7 @@ use serde_json::json;
 
 use super::options::{StreamArgs, WorkerArgs, runtime};
 use super::output;
-
-/// The name of the clairvoyant reference in reports.
-const BOUND: &str = "srpt (clairvoyant)";
+use super::suite::SuiteArgs;
 
 /// Replay a request stream under several policies.
 #[derive(Debug, Args)]
@@ -27,6 +25,8 @@ Examples:
   elis-bench compare --workload azure:trace.csv --speedup 4 --policy fcfs --policy mine.wasm
   elis-bench compare --workload lengths:lens.csv --rate 15 --window 1 --policy fcfs --json -
   elis-bench compare --policy fcfs --policy isrtf@aged.toml --loads 0.5,0.8,1,1.2 --gate
+  elis-bench compare --suite siblings --out results/siblings
+  elis-bench compare --suite siblings --cell industrial --policy built --policy mine.wasm
 
 Exit codes: 0 done, 1 error, 2 usage, 3 requests lost, 4 a policy was significantly worse (--gate).
 All figures are simulated.")]
@@ -35,18 +35,22 @@ pub(crate) struct Compare {
     stream: StreamArgs,
     #[command(flatten)]
     worker: WorkerArgs,
-    /// A policy by name or path, with @CONFIG.toml behind it if it takes one; may be given again
-    #[arg(long = "policy", value_name = "POLICY", default_values_t = built_in())]
-    policies: Vec<String>,
+    #[command(flatten)]
+    pub(super) suite: SuiteArgs,
+    /// A policy by name or path, with @CONFIG.toml behind it if it takes one; may be given again;
+    /// fcfs, sjf and isrtf if none is; in a suite all that are built, as is said by `built`
+    #[arg(long = "policy", value_name = "POLICY")]
+    pub(super) policies: Vec<String>,
     /// The policy that the others are compared with
     #[arg(long, default_value = "fcfs", value_name = "NAME")]
     baseline: String,
     /// Length predictor: oracle, none, constant:N, noisy:MAE, elis-paper; @Nms sets its latency
     #[arg(long, default_value = "elis-paper")]
     predictor: String,
-    /// How many seeds; seed 0 of a trace is the trace as it is, others start elsewhere in it
-    #[arg(long, default_value_t = 10)]
-    seeds: u64,
+    /// How many seeds, 10 by default, in a suite as many as it says; seed 0 of a trace is the trace
+    /// as it is, others start elsewhere in it
+    #[arg(long)]
+    pub(super) seeds: Option<u64>,
     /// Also run at these multiples of the stream's rate, for the curve of JCT against load
     #[arg(long, value_delimiter = ',', value_name = "X,X,…")]
     loads: Vec<f64>,
@@ -56,47 +60,55 @@ pub(crate) struct Compare {
     /// Objective for each token after it
     #[arg(long, value_name = "MS")]
     slo_tpot_ms: Option<f64>,
+    /// Objective for the whole response
+    #[arg(long, value_name = "MS")]
+    slo_jct_ms: Option<f64>,
     /// Leave out the clairvoyant SRPT reference
     #[arg(long)]
     no_bound: bool,
-    /// Folder for report.html, report.json and requests.csv
+    /// Folder for a log of each run, POLICY-SEED.elog, for `elis-bench replay`
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    record: Option<PathBuf>,
+    /// Folder for report.html, report.json and requests.csv, or suite.html and suite.json
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
     /// Write everything as one JSON document to a path, or to standard output for -
     #[arg(long, value_name = "PATH")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Leave this machine's speed out of the JSON, so that equal runs are equal bytes
     #[arg(long)]
     deterministic: bool,
-    /// Exit with 4 if any policy is significantly worse than the baseline
+    /// Exit with 4 if any policy is significantly worse than the baseline, in a suite on any cell
     #[arg(long)]
-    gate: bool,
+    pub(super) gate: bool,
 }
 
 /// The policies that are compared where none are named.
-fn built_in() -> Vec<String> {
-    ["fcfs", "sjf", "isrtf"].map(String::from).into()
-}
+const DEFAULT_POLICIES: [&str; 3] = ["fcfs", "sjf", "isrtf"];
+/// Enough for a sound interval.
+const DEFAULT_SEEDS: u64 = 10;
 
 impl Compare {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        if self.seeds == 0 {
+        if self.seeds == Some(0) {
             bail!("--seeds 0: at least one seed is needed (10 or more for a sound interval)");
         }
+        if let Some(suite) = &self.suite.suite {
+            return super::suite::run(&self, suite);
+        }
+        let seeds = self.seeds.unwrap_or(DEFAULT_SEEDS);
         let experiment = Experiment {
-            workload: self.stream.workload()?,
+            stream: Stream::Named(self.stream.workload()?),
             overrides: self.stream.overrides()?,
-            seeds: (0..self.seeds).collect(),
+            seeds: (0..seeds).collect(),
             predictor: self.predictor.clone(),
             options: self.worker.options()?,
+            record: self.record.clone(),
         };
         let contestants = self.contestants()?;
         let bar = output::bar("simulating", "runs");
-        let progress = |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        };
-        let runs = experiment.run(&contestants, &progress)?;
+        bar.set_length(contestants.len() as u64 * seeds);
+        let runs = experiment.run(&contestants, &|| bar.inc(1))?;
         let loads = self.load_points(&experiment, &contestants)?;
         bar.finish_and_clear();
         let document = self.document(&experiment, &runs, loads)?;
@@ -106,27 +118,15 @@ impl Compare {
 
     fn contestants(&self) -> Result<Vec<Contestant>> {
         let runtime = runtime()?;
-        let mut contestants: Vec<Contestant> = Vec::new();
-        for given in &self.policies {
-            let mut contestant = Contestant::load(&runtime, given)?;
-            // The same policy under another configuration is another contestant.
-            if contestants
-                .iter()
-                .any(|other| other.name == contestant.name)
-            {
-                contestant.name.clone_from(given);
-            }
-            contestants.push(contestant);
+        let mut policies = self.policies.clone();
+        if policies.is_empty() {
+            policies = DEFAULT_POLICIES.map(String::from).into();
         }
+        let mut contestants = Contestant::load_all(&runtime, &policies)?;
         if !self.no_bound {
-            let shortest = Contestant::load(&runtime, "isrtf")
+            let bound = Contestant::clairvoyant(&runtime)
                 .context("the clairvoyant reference is isrtf with an oracle (see --no-bound)")?;
-            contestants.push(Contestant {
-                name: BOUND.into(),
-                predictor: Some("oracle".into()),
-                window_tokens: Some(1),
-                ..shortest
-            });
+            contestants.push(bound);
         }
         if !contestants
             .iter()
@@ -142,6 +142,7 @@ impl Compare {
             slo: Slo {
                 ttft_ms: self.slo_ttft_ms,
                 tpot_ms: self.slo_tpot_ms,
+                jct_ms: self.slo_jct_ms,
             },
             workers: u32::from(self.worker.workers),
         }
@@ -157,7 +158,10 @@ impl Compare {
             if !(multiple.is_finite() && multiple > 0.0) {
                 bail!("--loads {multiple}: a multiple of the rate must be larger than 0");
             }
-            let mut scaled = experiment.clone();
+            let mut scaled = Experiment {
+                record: None,
+                ..experiment.clone()
+            };
             match scaled.overrides.rate_rps {
                 Some(rate) => scaled.overrides.rate_rps = Some(rate * multiple),
                 None => {
@@ -172,10 +176,8 @@ impl Compare {
                 .measured_rate_rps
                 .unwrap_or(0.0);
             let bar = output::bar(&format!("load {multiple}x"), "runs");
-            let runs = scaled.run(contestants, &|done, total| {
-                bar.set_length(total);
-                bar.set_position(done);
-            })?;
+            bar.set_length((contestants.len() * scaled.seeds.len()) as u64);
+            let runs = scaled.run(contestants, &|| bar.inc(1))?;
             bar.finish_and_clear();
             let metrics = self.metrics();
             let results = runs.iter().map(|runs| policy_result(runs, &metrics));
@@ -205,7 +207,7 @@ impl Compare {
             worker: json!({
                 "profile": experiment.options.profile,
                 "workers": worker.workers,
-                "boundary": format!("{:?}", worker.boundary).to_lowercase(),
+                "boundary": worker.boundary,
                 "window_tokens": worker.window,
                 "repredict_tokens": worker.repredict,
                 "wait_for_predictions": worker.wait_for_predictions,

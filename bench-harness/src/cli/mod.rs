@@ -6,6 +6,8 @@ mod load;
 mod options;
 mod output;
 mod paper;
+mod replay;
+mod suite;
 mod worker;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ struct Cli {
 enum Command {
     /// Replay a request stream under several policies and report which won, and how surely.
     Compare(compare::Compare),
+    Replay(Box<replay::Replay>),
     /// Send a request stream to a real server and measure what its users see.
     Load(load::Load),
     /// Look at request streams.
@@ -41,6 +44,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Workload(command) => command.run(),
         Command::Worker(command) => command.run(),

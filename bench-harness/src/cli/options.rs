@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use elis_bench_harness::setup::{BoundaryKind, DEFAULT_PROFILE, WorkerSetup};
 use elis_policy_runtime::{Options as RuntimeOptions, Runtime};
 use elis_scheduler::Span;
-use elis_scheduler::config::Boundary;
 use elis_sim::profile::BatchingKind;
-use elis_sim::{DecisionCost, Failure, Options, Profile};
+use elis_sim::{DecisionCost, Failure, Options};
 use elis_workloads::{ArrivalProcess, Limits, Overrides, WorkloadRef};
 
 /// The request stream.
@@ -23,6 +23,9 @@ pub(crate) struct StreamArgs {
     /// File of the prompts that a responses: file names by id (may be given again)
     #[arg(long, value_name = "FILE")]
     pub(crate) prompts: Vec<PathBuf>,
+    /// Of a responses: file, only prompts that no predictor of `elis-predictor train` was fitted to
+    #[arg(long)]
+    pub(crate) unseen: bool,
     /// Requests per second; rescales a spec's arrivals or a lengths: file
     #[arg(long, value_name = "RPS")]
     pub(crate) rate: Option<f64>,
@@ -67,6 +70,7 @@ impl StreamArgs {
             for_s: self.for_s,
             arrivals,
             prompts: self.prompts.clone(),
+            unseen: self.unseen,
             limits: Limits {
                 max_prompt_tokens: self.max_prompt_tokens,
                 max_output_tokens: self.max_output_tokens,
@@ -75,15 +79,6 @@ impl StreamArgs {
             ..Overrides::default()
         })
     }
-}
-
-/// When jobs come back to the scheduler.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum BoundaryArg {
-    /// Each job on its own after its window.
-    Slot,
-    /// The whole batch, when all made their window or any one finished (the paper).
-    Batch,
 }
 
 /// How prompts and decodes share iterations.
@@ -100,7 +95,7 @@ pub(crate) enum BatchingArg {
 #[command(next_help_heading = "Workers")]
 pub(crate) struct WorkerArgs {
     /// A built-in profile (`elis-bench worker list`) or the path of one in TOML
-    #[arg(long, default_value = "sim:llama2-13b-a100")]
+    #[arg(long, default_value = DEFAULT_PROFILE)]
     pub(crate) worker: String,
     /// How many workers; a request goes to the one with the fewest
     #[arg(long, default_value_t = 1)]
@@ -119,7 +114,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) batching: Option<BatchingArg>,
     /// When jobs come back to the scheduler
     #[arg(long, default_value = "slot")]
-    pub(crate) boundary: BoundaryArg,
+    pub(crate) boundary: BoundaryKind,
     /// Tokens between two boundaries of a job; 1 is per-step scheduling
     #[arg(long, default_value_t = 50, value_name = "TOKENS")]
     pub(crate) window: u32,
@@ -142,37 +137,31 @@ pub(crate) struct WorkerArgs {
 
 impl WorkerArgs {
     pub(crate) fn options(&self) -> Result<Options> {
-        let mut profile = Profile::resolve(&self.worker)?;
-        let set = |field: &mut u32, value: Option<u32>| {
-            if let Some(value) = value {
-                *field = value;
-            }
+        let setup = WorkerSetup {
+            profile: Some(self.worker.clone()),
+            workers: Some(self.workers),
+            max_num_seqs: self.max_num_seqs,
+            max_batched_tokens: self.max_batched_tokens,
+            gpu_blocks: self.gpu_blocks,
+            batching: self.batching.map(|kind| match kind {
+                BatchingArg::Mixed => BatchingKind::Mixed,
+                BatchingArg::PrefillFirst => BatchingKind::PrefillFirst,
+            }),
+            boundary: Some(self.boundary),
+            window_tokens: Some(self.window),
+            repredict_tokens: Some(self.repredict),
+            wait_for_predictions: Some(self.wait_for_predictions),
+            ..WorkerSetup::default()
         };
-        set(&mut profile.max_num_seqs, self.max_num_seqs);
-        set(&mut profile.max_batched_tokens, self.max_batched_tokens);
-        set(&mut profile.gpu_blocks, self.gpu_blocks);
-        match self.batching {
-            Some(BatchingArg::Mixed) => profile.batching = BatchingKind::Mixed,
-            Some(BatchingArg::PrefillFirst) => profile.batching = BatchingKind::PrefillFirst,
-            None => {}
-        }
         let failures = self
             .failures
             .iter()
             .map(|given| parse_failure(given, self.workers));
         Ok(Options {
-            workers: self.workers,
-            boundary: match self.boundary {
-                BoundaryArg::Slot => Boundary::Slot,
-                BoundaryArg::Batch => Boundary::Batch,
-            },
-            window_tokens: self.window,
-            repredict_tokens: self.repredict,
-            wait_for_predictions: self.wait_for_predictions,
             max_wait: Span::from_ms(self.max_wait_ms),
             decision_cost: parse_cost(&self.decision_cost)?,
             failures: failures.collect::<Result<_>>()?,
-            ..Options::new(profile)
+            ..setup.options()?
         })
     }
 }

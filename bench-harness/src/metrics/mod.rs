@@ -5,6 +5,7 @@ pub mod client;
 pub mod counters;
 pub mod policy;
 pub mod prediction;
+pub mod service;
 pub mod slo;
 
 pub use classes::{ClassResult, TenantResult};
@@ -12,4 +13,5 @@ pub use client::ClientSide;
 pub use counters::DecisionSpread;
 pub use policy::{MetricOptions, MetricsError, PolicyResult, policy_result};
 pub use prediction::PredictionError;
+pub use service::{ServiceDifference, service_difference};
 pub use slo::{Goodput, Slo};

@@ -10,6 +10,7 @@ use super::classes::{self, ClassResult, TenantResult};
 use super::client::ClientSide;
 use super::counters::{self, DecisionSpread};
 use super::prediction::{PredictionError, prediction_error};
+use super::service::{ServiceDifference, service_difference};
 use super::slo::{Goodput, Slo, goodput};
 use crate::stats::fairness::jain;
 use crate::stats::timed::time_weighted;
@@ -98,6 +99,10 @@ pub struct PolicyResult {
     pub cpu_s: Option<f64>,
     /// Jain's index of the tenants' mean slowdowns; null with fewer than two tenants.
     pub jain_tenants: Option<f64>,
+    /// How unevenly tenants were served: largest of all runs, mean of their means; null with fewer
+    /// than two tenants.
+    #[serde(default)]
+    pub service_difference: Option<ServiceDifference>,
     /// Jain's index over requests of 1/slowdown.
     pub jain_requests: Option<f64>,
     /// The longest wait for a first slot, milliseconds.
@@ -244,6 +249,7 @@ fn fill_fairness(result: &mut PolicyResult, runs: &[RunOutcome]) {
         .map(|s| 1.0 / s)
         .collect();
     result.jain_requests = jain(&speeds);
+    result.service_difference = pooled_difference(runs);
     let tenants = classes::by_tenant(&completed);
     let slowdowns: Vec<f64> = tenants.iter().filter_map(|t| t.slowdown_mean).collect();
     result.jain_tenants = jain(&slowdowns).filter(|_| slowdowns.len() > 1);
@@ -255,6 +261,19 @@ fn fill_fairness(result: &mut PolicyResult, runs: &[RunOutcome]) {
     result.tenants = classes::largest(tenants);
     result.classes = classes::by_length(&completed);
     result.prediction = prediction_error(&completed);
+}
+
+fn pooled_difference(runs: &[RunOutcome]) -> Option<ServiceDifference> {
+    let all: Vec<_> = runs
+        .iter()
+        .filter_map(|run| service_difference(&run.requests))
+        .collect();
+    let largest = |f: fn(&ServiceDifference) -> f64| all.iter().map(f).fold(0.0, f64::max);
+    Some(ServiceDifference {
+        max_per_s: largest(|d| d.max_per_s),
+        mean_per_s: Sample::new(all.iter().map(|d| d.mean_per_s)).mean()?,
+        backlogged_tokens: largest(|d| d.backlogged_tokens),
+    })
 }
 
 #[cfg(test)]

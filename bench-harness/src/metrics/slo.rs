@@ -13,6 +13,9 @@ pub struct Slo {
     pub ttft_ms: Option<f64>,
     /// Later tokens must come this close together on average, milliseconds.
     pub tpot_ms: Option<f64>,
+    /// The whole response must be out this soon after the arrival, milliseconds.
+    #[serde(default)]
+    pub jct_ms: Option<f64>,
 }
 
 /// Requests that met the objectives.
@@ -37,6 +40,7 @@ pub fn goodput(runs: &[RunOutcome], slo: Slo) -> Goodput {
         Metric::Jct.of(request).is_some()
             && within(Metric::Ttft, slo.ttft_ms)
             && within(Metric::Tpot, slo.tpot_ms)
+            && within(Metric::Jct, slo.jct_ms)
     });
     let met = met.count() as f64;
     let seconds = runs
@@ -68,16 +72,22 @@ mod tests {
         let slo = Slo {
             ttft_ms: Some(1.0),
             tpot_ms: Some(1.5),
+            jct_ms: None,
         };
         let good = goodput(&[outcome.clone()], slo);
         assert_eq!((good.rps, good.share), (Some(1.0), Some(1.0 / 3.0)));
         let tight = goodput(
-            &[outcome],
+            &[outcome.clone()],
             Slo {
                 ttft_ms: Some(0.5),
-                tpot_ms: None,
+                ..Slo::default()
             },
         );
         assert_eq!(tight.share, Some(0.0));
+        let whole = Slo {
+            jct_ms: Some(6.0),
+            ..Slo::default()
+        };
+        assert_eq!(goodput(&[outcome], whole).share, Some(1.0 / 3.0));
     }
 }

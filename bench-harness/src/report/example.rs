@@ -16,6 +16,7 @@ pub(crate) fn document(seeds: u64, requests: u64) -> Document {
     let slo = Slo {
         ttft_ms: Some(1_000.0),
         tpot_ms: Some(50.0),
+        jct_ms: None,
     };
     let metrics = MetricOptions { slo, workers: 1 };
     let load = |(label, load): (&str, f64)| LoadPoint {

@@ -7,7 +7,7 @@ use statrs::distribution::{Continuous, Gamma};
 
 use super::ReportError;
 use super::figures::Figure;
-use super::page::{Page, fill, flatten};
+use super::page::{Page, TEMPLATE, fill, flatten};
 use super::svg::{Axis, Bin, Line, Plot, Scale};
 use super::text::{number, tame};
 use crate::stats::Sample;
@@ -72,14 +72,17 @@ pub fn render(inspection: &Inspection) -> Result<String, ReportError> {
     .collect();
     let mut provenance = Vec::new();
     flatten("workload", &inspection.provenance, &mut provenance);
-    fill(&Page {
-        title: format!("Workload {}", tame(&inspection.name, 80)),
-        lead: lead(inspection),
-        figures,
-        notes: inspection.notes.clone(),
-        provenance,
-        ..Page::default()
-    })
+    fill(
+        TEMPLATE,
+        &Page {
+            title: format!("Workload {}", tame(&inspection.name, 80)),
+            lead: lead(inspection),
+            figures,
+            notes: inspection.notes.clone(),
+            provenance,
+            ..Page::default()
+        },
+    )
 }
 
 fn lead(inspection: &Inspection) -> String {

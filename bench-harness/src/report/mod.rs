@@ -9,6 +9,7 @@ pub mod inspection;
 pub mod measured;
 pub mod page;
 pub mod series;
+pub mod suite;
 pub mod svg;
 pub mod table;
 pub mod text;

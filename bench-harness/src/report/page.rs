@@ -11,7 +11,8 @@ use super::measured;
 use super::text::{self, count, interval, number, p_value, percent, signed_percent, tame};
 use crate::stats::{Distribution, Verdict};
 
-const TEMPLATE: &str = include_str!("../../templates/report.html");
+const BASE: &str = include_str!("../../templates/base.html");
+pub(super) const TEMPLATE: &str = include_str!("../../templates/report.html");
 const STYLE: &str = include_str!("../../templates/report.css");
 
 /// A table of the page; the first cell of a row is its head.
@@ -42,7 +43,7 @@ pub(super) struct Badge {
     sentence: &'static str,
 }
 
-const SIMULATED: Badge = Badge {
+pub(super) const SIMULATED: Badge = Badge {
     word: "Simulated",
     sentence: "Times come from a cost model replayed on a virtual clock, not from a GPU. Compare \
                policies with one another; do not quote the times as measurements.",
@@ -84,35 +85,39 @@ pub fn render(document: &Document) -> Result<String, ReportError> {
         })
         .collect();
     let requests = count(document.results.first().map_or(0, |r| r.requests));
-    fill(&Page {
-        badge: Some(if document.simulated {
-            SIMULATED
-        } else {
-            MEASURED
-        }),
-        title: "Elis: comparison of policies".into(),
-        lead: format!(
-            "{}, {requests} requests each over {}, {}",
-            text::plural(document.results.len(), "policy", "policies"),
-            text::plural(seeds, "seed", "seeds"),
-            text::setting(document)
-        ),
-        findings: findings(document),
-        figures: figures(document),
-        tables: tables(document),
-        notes: document.notes.clone(),
-        cautions,
-        provenance: provenance(document),
-    })
+    fill(
+        TEMPLATE,
+        &Page {
+            badge: Some(if document.simulated {
+                SIMULATED
+            } else {
+                MEASURED
+            }),
+            title: "Elis: comparison of policies".into(),
+            lead: format!(
+                "{}, {requests} requests each over {}, {}",
+                text::plural(document.results.len(), "policy", "policies"),
+                text::plural(seeds, "seed", "seeds"),
+                text::setting(document)
+            ),
+            findings: findings(document),
+            figures: figures(document),
+            tables: tables(document),
+            notes: document.notes.clone(),
+            cautions,
+            provenance: provenance(document),
+        },
+    )
 }
 
-/// Fills the template, escaping everything but the drawings and the style sheet.
-pub(super) fn fill(page: &Page) -> Result<String, ReportError> {
+/// Fills a template that extends the base, escaping everything but the drawings and the style sheet.
+pub(super) fn fill(template: &str, page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("report.html", TEMPLATE)?;
+    environment.add_template("base.html", BASE)?;
+    environment.add_template("page.html", template)?;
     environment.add_global("style", STYLE);
-    let template = environment.get_template("report.html")?;
+    let template = environment.get_template("page.html")?;
     Ok(template.render(Serde(page))?)
 }
 

@@ -90,7 +90,7 @@ fn heading(document: &Document) -> String {
     format!("{kind}: {policies}, {seeds}, {setting}")
 }
 
-fn empty_table(options: TableOptions) -> Table {
+pub(super) fn empty_table(options: TableOptions) -> Table {
     let mut table = Table::new();
     // Lines between rows would double the height and say nothing.
     table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
@@ -340,7 +340,7 @@ fn right(text: String) -> Cell {
     Cell::new_owned(text).set_alignment(CellAlignment::Right)
 }
 
-fn set_header(table: &mut Table, heads: &[String]) {
+pub(super) fn set_header(table: &mut Table, heads: &[String]) {
     table.set_header(
         heads
             .iter()
@@ -348,7 +348,7 @@ fn set_header(table: &mut Table, heads: &[String]) {
     );
 }
 
-fn add_row(table: &mut Table, cells: &[String]) {
+pub(super) fn add_row(table: &mut Table, cells: &[String]) {
     let aligned = cells.iter().enumerate().map(|(i, cell)| match i {
         0 => Cell::new(cell),
         _ => right(cell.clone()),

@@ -52,6 +52,8 @@ pub(crate) enum Order {
     Fcfs,
     /// By a length that is wrong by a factor, given here as its log's half range.
     Shortest(f64),
+    /// By the true length, the longest first.
+    Longest,
 }
 
 /// Runs `count` requests through one server at `load` of its capacity.
@@ -86,6 +88,7 @@ fn serve(run: &mut RunOutcome, mut waiting: Vec<RequestOutcome>, order: Order) {
         let key = |r: &RequestOutcome| match order {
             Order::Fcfs => r.arrival_ns as f64,
             Order::Shortest(_) => f64::from(r.predicted_tokens),
+            Order::Longest => -f64::from(r.output_tokens),
         };
         let listed: Vec<_> = waiting.iter().enumerate().collect();
         let ready: Vec<_> = listed.iter().filter(arrived).collect();

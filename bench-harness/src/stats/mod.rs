@@ -13,6 +13,8 @@ pub mod sample;
 pub mod timed;
 
 pub use metric::Metric;
-pub use paired::{CompareError, CompareOptions, compare, control_rerolled, control_split};
+pub use paired::{
+    CompareError, CompareOptions, compare, control_rerolled, control_split, paired_sums,
+};
 pub use reduction::{Basis, Reduction, Verdict};
 pub use sample::{Distribution, Sample};

@@ -116,25 +116,8 @@ pub fn compare(
     baseline: &[RunOutcome],
     options: CompareOptions,
 ) -> Result<PairedResult, CompareError> {
-    let (name, against) = (name_of(policy), name_of(baseline));
-    let (ours, theirs) = (by_seed(policy)?, by_seed(baseline)?);
     let mut unpaired = 0;
-    let seeds: Vec<Vec<Twin<'_>>> = ours
-        .iter()
-        .filter_map(|(seed, run)| Some(join(run, theirs.get(seed)?, &mut unpaired)))
-        .collect();
-    if seeds.is_empty() {
-        return Err(CompareError::NoCommonSeed {
-            policy: name,
-            against,
-        });
-    }
-    if seeds.iter().all(Vec::is_empty) {
-        return Err(CompareError::NoCommonRequest {
-            policy: name,
-            against,
-        });
-    }
+    let seeds = twins(policy, baseline, &mut unpaired)?;
     let of = |metric: Metric| -> Vec<Vec<Pair>> {
         seeds
             .iter()
@@ -142,11 +125,51 @@ pub fn compare(
             .collect()
     };
     let figures = [Metric::Jct, Metric::Ttft, Metric::Slowdown].map(of);
-    let mut result = assemble(name, against, &figures, options);
+    let mut result = assemble(name_of(policy), name_of(baseline), &figures, options);
     result.unpaired = unpaired;
     describe_pairs(&mut result, &figures[0]);
-    caution(&mut result, ours.len().max(theirs.len()) as u64);
+    caution(&mut result, policy.len().max(baseline.len()) as u64);
     Ok(result)
+}
+
+/// Sums of quantities over the requests that completed under both, for each seed, by seed.
+///
+/// # Errors
+/// As [`compare`].
+pub fn paired_sums<const N: usize>(
+    policy: &[RunOutcome],
+    baseline: &[RunOutcome],
+    metrics: [Metric; N],
+) -> Result<[Vec<Pair>; N], CompareError> {
+    let seeds = twins(policy, baseline, &mut 0)?;
+    Ok(metrics.map(|metric| {
+        let sum = |twins: &Vec<Twin<'_>>| {
+            let pairs: Vec<Pair> = twins.iter().filter_map(|t| pair(metric, *t)).collect();
+            bootstrap::total(&pairs)
+        };
+        seeds.iter().map(sum).collect()
+    }))
+}
+
+/// The requests of each common seed that completed under both.
+fn twins<'a>(
+    policy: &'a [RunOutcome],
+    baseline: &'a [RunOutcome],
+    unpaired: &mut u64,
+) -> Result<Vec<Vec<Twin<'a>>>, CompareError> {
+    let (ours, theirs) = (by_seed(policy)?, by_seed(baseline)?);
+    let seeds: Vec<Vec<Twin<'a>>> = ours
+        .iter()
+        .filter_map(|(seed, run)| Some(join(run, theirs.get(seed)?, unpaired)))
+        .collect();
+    let (policy, against) = (name_of(policy), name_of(baseline));
+    if seeds.is_empty() {
+        return Err(CompareError::NoCommonSeed { policy, against });
+    }
+    if seeds.iter().all(Vec::is_empty) {
+        return Err(CompareError::NoCommonRequest { policy, against });
+    }
+    Ok(seeds)
 }
 
 /// A/A control: the baseline against itself with other dice in the predictor.
@@ -340,6 +363,11 @@ mod tests {
         assert!((jct.speedup_minus_one.unwrap() - (4.0 / 3.0 + 1.25 - 2.0) / 2.0).abs() < 1e-12);
         let shares = [r.better_share, r.worse_share, r.tie_share].map(Option::unwrap);
         assert_eq!(shares, [4.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0]);
+        let [sums] = paired_sums(&policy, &baseline, [Metric::Jct]).unwrap();
+        assert_eq!(
+            sums.iter().map(|s| s.policy).collect::<Vec<_>>(),
+            [45.0, 240.0]
+        );
         // Deltas −40 −40 −10 −5 0 20: the third of six.
         assert_eq!(r.median_delta_ms, Some(-10.0));
         assert_eq!((r.seeds, r.requests, r.seeds_better), (2, 6, 2));

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::deck::{self, Deck};
 use super::forecast::{Asked, Forecasts};
 use super::metrics::Metrics;
+use super::recordings::{Order as RecordingOrder, Recordings};
 use super::runner::{Order, Report};
 use super::tenants::Tenants;
 use super::{Event, GenerateError, GenerateRequest, Generation, IterationLog, Status};
+use crate::telemetry::DECISION;
 
 /// What the scheduling thread is told.
 pub(crate) enum Message {
@@ -31,6 +33,7 @@ pub(crate) enum Message {
     },
     /// Predictions have come.
     Predicted,
+    Record(RecordingOrder),
     /// About policies.
     Deck(deck::Order),
     Drain(oneshot::Sender<()>),
@@ -63,6 +66,7 @@ pub(crate) struct Driver {
     pub(crate) log: Option<IterationLog>,
     pub(crate) begin: Instant,
     pub(crate) tenants: Tenants,
+    pub(crate) recordings: Recordings,
     jobs: HashMap<u64, Live>,
     next_id: u64,
     /// The request that is being taken in, and why it is not.
@@ -88,6 +92,7 @@ impl Driver {
         messages: Sender<Message>,
         log: Option<IterationLog>,
         tenants: Tenants,
+        recordings: Recordings,
     ) -> Self {
         Self {
             scheduler,
@@ -99,6 +104,7 @@ impl Driver {
             log,
             begin: Instant::now(),
             tenants,
+            recordings,
             jobs: HashMap::new(),
             next_id: 1,
             arriving: None,
@@ -121,9 +127,12 @@ impl Driver {
             }
             self.note();
             if self.drains && self.jobs.is_empty() {
-                for reply in self.draining.drain(..) {
-                    let _ = reply.send(());
-                }
+                let replies = std::mem::take(&mut self.draining);
+                self.recordings.finish(move || {
+                    for reply in replies {
+                        let _ = reply.send(());
+                    }
+                });
             }
         }
     }
@@ -187,6 +196,9 @@ impl Driver {
                 let (waiting, ..) = self.scheduler.load();
                 self.deck.order(order, waiting > 0);
                 self.announce();
+            }
+            Message::Record(order) => {
+                self.recordings.take(order, &self.deck, &self.scheduler);
             }
             Message::Drain(reply) => {
                 self.drains = true;
@@ -285,18 +297,23 @@ impl Driver {
 
     /// Hands an input to the core and performs all that follows from it.
     fn tell(&mut self, input: Input<'_>) {
+        self.hand(input);
+        while let Some(input) = self.pending.pop_front() {
+            self.hand(input);
+        }
+        self.recordings.settle(&self.scheduler);
+    }
+
+    fn hand(&mut self, input: Input<'_>) {
         let now = self.now();
+        self.recordings.input(now, &input, &self.deck);
         self.scheduler.handle(now, input);
         self.drain();
-        while let Some(input) = self.pending.pop_front() {
-            let now = self.now();
-            self.scheduler.handle(now, input);
-            self.drain();
-        }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.scheduler.poll_output() {
+            self.recordings.output(&output, &self.scheduler);
             match output {
                 Output::Predict {
                     job,
@@ -348,6 +365,17 @@ impl Driver {
         };
         let decision = self.deck.decide(&snapshot);
         self.metrics.decision.observe(decision.wall.as_secs_f64());
+        let (waiting, running, _) = self.scheduler.load();
+        tracing::trace!(
+            name: DECISION,
+            policy = self.deck.live().info().name,
+            worker,
+            waiting,
+            running,
+            outcome = decision.plan.as_ref().map_or_else(|exit| exit.name(), |_| "plan"),
+            duration_ms = decision.wall.as_secs_f64() * 1e3,
+            "decision"
+        );
         self.pending.push_back(match decision.plan {
             Ok(plan) => Input::Decided {
                 worker,

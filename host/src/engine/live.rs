@@ -16,6 +16,7 @@ use super::deck::Board;
 use super::driver::{Crew, Driver, Message};
 use super::forecast::{Forecasts, Predictor};
 use super::metrics::Metrics;
+use super::recordings::{self, Recordings};
 use super::runner::Runner;
 use super::tenants::Tenants;
 use super::{
@@ -175,6 +176,7 @@ impl Engine {
             messages.clone(),
             log,
             Tenants::default(),
+            Recordings::new(model.id.clone(), metrics.recorded.clone()),
         );
         let thread = thread::Builder::new().name("elis-scheduler".to_owned());
         let spawned = thread.spawn(move || driver.run(&inbox));
@@ -259,6 +261,10 @@ impl Generate for Engine {
 
     fn policies(&self) -> Option<&Policies> {
         Some(&self.policies)
+    }
+
+    fn record(&self, out: Box<dyn std::io::Write + Send>) -> super::BegunRecording {
+        Box::pin(recordings::begin(self.messages.clone(), out))
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Status;
 use super::deck::Board;
+use super::recordings::Recorded;
 
 type Outcome = [(&'static str, &'static str); 1];
 
@@ -35,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) unanswered: Gauge,
     pub(crate) busy: Counter<f64, std::sync::atomic::AtomicU64>,
     pub(crate) gap: Counter<f64, std::sync::atomic::AtomicU64>,
+    pub(crate) recorded: Recorded,
     pub(crate) pause: Histogram,
     core: std::sync::Arc<Mutex<(Status, Stats)>>,
 }
@@ -57,6 +59,7 @@ impl Metrics {
             unanswered: Gauge::default(),
             busy: Counter::default(),
             gap: Counter::default(),
+            recorded: Recorded::default(),
             // Fine enough to tell percentiles that are a tenth apart.
             pause: Histogram::new(exponential_buckets(1e-5, 1.1, 100)),
             core: std::sync::Arc::default(),
@@ -126,6 +129,7 @@ impl Metrics {
         all.register_with_unit("worker_pause", help, second(), pause);
         let core = std::sync::Arc::clone(&self.core);
         all.register_collector(Box::new(Core(core)));
+        all.register_collector(Box::new(self.recorded.clone()));
         self
     }
 

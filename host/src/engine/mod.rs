@@ -9,12 +9,14 @@ mod forecast;
 mod iteration_log;
 mod live;
 mod metrics;
+mod recordings;
 mod reply;
 mod request;
 mod runner;
 mod tenants;
 
 use std::future::Future;
+use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ pub use deck::{Counts, Fault, ShadowCounts};
 pub use forecast::Predictor;
 pub use iteration_log::IterationLog;
 pub use live::{Engine, EngineError, EngineOptions, Parts};
+pub use recordings::{Recording, RecordingError};
 pub use request::{Event, FinishReason, GenerateError, GenerateRequest, LogProb};
 
 /// The model that is served, as clients see it.
@@ -110,6 +113,9 @@ pub struct Status {
 /// The answer to a submission, when it comes.
 pub type Submission = Pin<Box<dyn Future<Output = Result<Generation, GenerateError>> + Send>>;
 
+/// The beginning of a recording, when it comes.
+pub type BegunRecording = Pin<Box<dyn Future<Output = Result<Recording, RecordingError>> + Send>>;
+
 /// Something that answers requests: the engine, or a double of it in tests.
 pub trait Generate: Send + Sync + 'static {
     /// The model behind it.
@@ -127,6 +133,13 @@ pub trait Generate: Send + Sync + 'static {
 
     /// Its policies, where it has any that can be changed.
     fn policies(&self) -> Option<&Policies>;
+
+    /// Records all that the scheduler is told, until the recording is dropped or the engine is
+    /// drained.
+    fn record(&self, out: Box<dyn Write + Send>) -> BegunRecording {
+        drop(out);
+        Box::pin(std::future::ready(Err(RecordingError::None)))
+    }
 
     /// Takes no more requests; ready when those that are there have ended.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;

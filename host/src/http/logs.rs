@@ -2,9 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::telemetry::SpanLayer;
 
 /// Options of the log.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,25 +42,26 @@ pub enum LogError {
 }
 
 impl LogOptions {
-    /// Sets up the log of this process.
+    /// Sets up the log of this process, and beside it what makes traces of it.
     ///
     /// # Errors
     ///
     /// [`LogError`]: the filter is wrong, or a log is set up already.
-    pub fn install(&self) -> Result<(), LogError> {
+    pub fn install(&self, traces: Option<SpanLayer>) -> Result<(), LogError> {
         let filter = EnvFilter::try_new(&self.filter).map_err(|error| LogError::Filter {
             filter: self.filter.clone(),
             cause: error.to_string(),
         })?;
-        let registry = tracing_subscriber::registry().with(filter);
         let lines = tracing_subscriber::fmt::layer()
             .with_ansi(io::stderr().is_terminal())
             .with_writer(io::stderr);
+        let registry = tracing_subscriber::registry().with(traces.map(SpanLayer::filtered));
         let done = if self.log_json {
             let json = lines.json().flatten_event(true).with_current_span(false);
-            registry.with(json.with_span_list(false)).try_init()
+            let json = json.with_span_list(false);
+            registry.with(json.with_filter(filter)).try_init()
         } else {
-            registry.with(lines).try_init()
+            registry.with(lines.with_filter(filter)).try_init()
         };
         done.map_err(|_| LogError::Twice)
     }
@@ -74,7 +77,7 @@ mod tests {
             filter: "elis=loud".to_owned(),
             log_json: false,
         };
-        let error = options.install().unwrap_err().to_string();
+        let error = options.install(None).unwrap_err().to_string();
         assert!(error.contains("elis=loud"), "{error}");
     }
 }

@@ -26,6 +26,7 @@ mod models;
 mod options;
 mod params;
 mod record;
+mod recording;
 mod router;
 mod running;
 mod server;

@@ -2,7 +2,7 @@
 //! is gone.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use axum::extract::Request;
@@ -11,7 +11,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::Note;
+use crate::telemetry::REQUEST;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id of a client that is taken over.
 const ID_BYTES_MAX: usize = 128;
@@ -22,7 +24,11 @@ pub(super) struct Record {
     id: String,
     method: String,
     path: String,
+    /// The caller's place in its trace.
+    traceparent: Option<String>,
     began: Instant,
+    /// When the first token went out, if one did.
+    first_token: OnceLock<Instant>,
     /// Tokens that went out so far.
     completion_tokens: AtomicU32,
     facts: Mutex<Facts>,
@@ -43,12 +49,16 @@ pub(super) struct Facts {
 pub(super) type SharedRecord = Arc<Record>;
 
 impl Record {
-    fn new(id: String, method: &str, path: &str) -> Self {
+    fn new(id: String, request: &Request) -> Self {
+        let traceparent = request.headers().get(TRACEPARENT);
+        let traceparent = traceparent.and_then(|value| value.to_str().ok());
         Self {
             id,
-            method: method.to_owned(),
-            path: path.to_owned(),
+            method: request.method().as_str().to_owned(),
+            path: request.uri().path().to_owned(),
+            traceparent: traceparent.map(str::to_owned),
             began: Instant::now(),
+            first_token: OnceLock::new(),
             completion_tokens: AtomicU32::new(0),
             facts: Mutex::new(Facts::default()),
         }
@@ -61,6 +71,7 @@ impl Record {
 
     /// One more token.
     pub(super) fn count_token(&self) -> u32 {
+        self.first_token.get_or_init(Instant::now);
         self.completion_tokens.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -105,10 +116,14 @@ impl Drop for Record {
             );
             return;
         }
+        let first = self.first_token.get();
+        let first_token_ms = first.map(|first| (*first - self.began).as_secs_f64() * 1e3);
         tracing::info!(
+            name: REQUEST,
             id = self.id,
             method = self.method,
             path = self.path,
+            traceparent = self.traceparent,
             tenant = facts.tenant,
             model = facts.model,
             prompt_tokens = facts.prompt_tokens,
@@ -117,6 +132,7 @@ impl Drop for Record {
             status,
             outcome,
             error = facts.error,
+            first_token_ms,
             duration_ms,
             "request"
         );
@@ -127,8 +143,7 @@ impl Drop for Record {
 pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let id = given_id(request.headers()).unwrap_or_else(new_id);
     let header = HeaderValue::from_str(&id);
-    let (method, path) = (request.method().as_str(), request.uri().path());
-    let record = Arc::new(Record::new(id, method, path));
+    let record = Arc::new(Record::new(id, &request));
     request.extensions_mut().insert(Arc::clone(&record));
     let mut response = next.run(request).await;
     let note = response.extensions_mut().remove::<Note>();

@@ -101,7 +101,8 @@ impl App {
     }
 }
 
-/// The tokens of a prompt. Names of special tokens in it count as these, as everywhere.
+/// The tokens of a prompt. Names of special tokens in it count as these, as everywhere, and what
+/// the model wants in front is there.
 pub(super) async fn encode(
     app: &App,
     text: String,
@@ -109,9 +110,9 @@ pub(super) async fn encode(
 ) -> Result<Vec<u32>, ApiError> {
     let vocabulary = app.engine.model().vocabulary.clone();
     let encoded = if text.len() <= INLINE_BYTES_MAX {
-        vocabulary.encode(&text, true)
+        vocabulary.prompt(&text)
     } else {
-        let work = tokio::task::spawn_blocking(move || vocabulary.encode(&text, true));
+        let work = tokio::task::spawn_blocking(move || vocabulary.prompt(&text));
         match work.await {
             Ok(encoded) => encoded,
             Err(error) => return Err(ApiError::field(param, format!("not encoded: {error}"))),

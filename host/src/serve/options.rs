@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use elis_host::engine::EngineOptions;
 use elis_host::http::{LogOptions, ServerOptions};
-use elis_llm::Precision;
+use elis_host::telemetry::TraceOptions;
+use elis_llm::device::Place;
 use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
 
@@ -88,23 +90,34 @@ pub(crate) struct Serve {
     /// Record each iteration here, for `elis-bench worker fit`
     #[arg(long, value_name = "CSV", help_heading = "Scheduling")]
     pub(crate) iteration_log: Option<PathBuf>,
+    /// Record everything from the start here, for `elis-bench replay`; see `elis record`
+    #[arg(long, value_name = "PATH", help_heading = "Scheduling")]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    #[command(flatten)]
+    pub(crate) traces: TraceOptions,
 }
 
 /// What a model may use.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct Limits {
-    /// What weights are multiplied as; auto keeps what the file has
+    /// Where it is computed: cpu, or cuda:N in a build with CUDA
+    #[arg(long, default_value_t = Place::Cpu)]
+    pub(crate) device: Place,
+    /// What weights are multiplied as; auto keeps what the file has on the CPU, and is bf16 on GPUs
     #[arg(long, default_value = "auto")]
     pub(crate) precision: PrecisionKind,
-    /// Memory for keys and values, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) kv_memory_mib: u32,
+    /// Memory for keys and values, MiB: by default 1024 on the CPU, and on a GPU what
+    /// --gpu-memory-utilization leaves
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) kv_memory_mib: Option<u32>,
+    /// The share of a GPU's memory that weights, keys and values take together
+    #[arg(long, value_name = "0..1", default_value_t = 0.9, value_parser = share)]
+    pub(crate) gpu_memory_utilization: f64,
     /// Memory that jobs may be swapped to, MiB
     #[arg(long, value_name = "MIB", default_value_t = 0)]
     pub(crate) swap_memory_mib: u32,
@@ -130,16 +143,38 @@ pub(crate) enum PrecisionKind {
     F32,
     /// Blocks of 8-bit integers
     Q8,
+    /// 16-bit brain floats, on GPUs
+    Bf16,
 }
 
-impl PrecisionKind {
-    pub(crate) fn precision(self) -> Option<Precision> {
-        match self {
-            Self::Auto => None,
-            Self::F32 => Some(Precision::F32),
-            Self::Q8 => Some(Precision::Q8),
-        }
+/// Memory for keys and values on the CPU unless something else is said, MiB.
+pub(crate) const DEFAULT_KV_MIB: u32 = 1024;
+
+impl Limits {
+    /// KV blocks of so many bytes in what was asked for, or in the default.
+    pub(crate) fn kv_blocks(&self, default_mib: u32, block_bytes: usize) -> anyhow::Result<u32> {
+        let mib = self.kv_memory_mib.unwrap_or(default_mib);
+        let blocks = blocks(mib, block_bytes);
+        ensure!(
+            blocks > 0,
+            "--kv-memory-mib {mib} is less than one KV block, which takes {} KiB",
+            block_bytes >> 10
+        );
+        Ok(blocks)
     }
+}
+
+/// Blocks of so many bytes in so much memory.
+pub(crate) fn blocks(mib: u32, block_bytes: usize) -> u32 {
+    let blocks = (u64::from(mib) << 20) / block_bytes.max(1) as u64;
+    u32::try_from(blocks).unwrap_or(u32::MAX)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let fits = share > 0.0 && share <= 1.0;
+    fits.then_some(share)
+        .ok_or_else(|| "expected more than 0 and at most 1".to_owned())
 }
 
 /// Boundaries as the command line names them.

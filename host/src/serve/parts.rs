@@ -4,19 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use elis_cost::Profile;
 use elis_host::engine::{IterationLog, Parts, PolicyOptions, Predictor, ServedModel};
 use elis_host::shelf::{Shelf, Signers};
-use elis_host::worker::{ModelOptions, ModelWorker, PacedWorker, Worker};
-use elis_llm::{Cache, Cpu, Model, Source, Vocabulary};
+use elis_host::worker::{ModelOptions, ModelWorker, PacedWorker, Worker, calibrate};
+use elis_llm::device::{Device, DeviceBackend, DeviceModel, Floats, Place};
+use elis_llm::{Backend, Cache, Cpu, CpuBackend, Model, Precision, Source, Vocabulary};
 use elis_policy_runtime::{Metering, Options, Runtime};
 use elis_predictor::trained::Trained;
 
 use super::Serve;
+use super::options::{DEFAULT_KV_MIB, Limits, PrecisionKind, blocks};
+
+/// A worker of whatever kind.
+pub(super) type AnyWorker = Box<dyn Worker>;
 
 /// A model from its files, and the worker that computes it.
-pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, Vec<ModelWorker>)> {
+pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, AnyWorker)> {
     let path = options.model.as_deref().context("--model is missing")?;
     let mut source = Source::open(path)?;
     if let Some(tokens) = options.limits.context_tokens {
@@ -27,53 +32,81 @@ pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, Vec<ModelWo
         );
         source.config.context_tokens = tokens as usize;
     }
-    let limits = &options.limits;
-    let cpu = Cpu::detect();
-    let weights = Model::load(&mut source, cpu, limits.precision.precision(), |_| ())?;
-    let config = weights.config();
-    let block = Cache::block_bytes(config.kv_layout()) as u64;
-    let blocks = |mib: u32| u32::try_from((u64::from(mib) << 20) / block).unwrap_or(u32::MAX);
-    let kv_blocks = blocks(limits.kv_memory_mib);
-    ensure!(
-        kv_blocks > 0,
-        "--kv-memory-mib {} is less than one KV block, which takes {} KiB",
-        limits.kv_memory_mib,
-        block >> 10
-    );
+    let worker = match options.limits.device {
+        Place::Cpu => on_cpu(&options.limits, &mut source)?,
+        place @ Place::Cuda(_) => on_gpu(&options.limits, place, &mut source)?,
+    };
+    let config = worker.config();
     tracing::info!(
         model = source.name,
         weights = source.weights,
-        parameters = config.parameters(),
-        kernels = cpu.name(),
-        kv_tokens = u64::from(kv_blocks) * u64::from(Cache::block_tokens()),
+        parameters = source.config.parameters(),
+        device = %options.limits.device,
+        kv_tokens = u64::from(config.gpu_blocks) * u64::from(config.block_size_tokens),
         "the model is loaded"
     );
     let served = ServedModel {
         id: named(options, &source.name),
         created_s: now_s(),
-        vocabulary: source.vocabulary.clone(),
-        chat_template: source.chat_template.clone(),
-        bos_token: source.bos_token.clone(),
-        eos_token: source.eos_token.clone(),
-        context_tokens: config.context_tokens as u32,
+        context_tokens: source.config.context_tokens as u32,
+        vocabulary: source.vocabulary,
+        chat_template: source.chat_template,
+        bos_token: source.bos_token,
+        eos_token: source.eos_token,
     };
-    let weights = Arc::new(weights);
-    let cost = ModelWorker::calibrate(&weights);
-    let worker = ModelOptions {
-        kv_blocks,
-        swap_blocks: blocks(limits.swap_memory_mib),
+    Ok((served, worker))
+}
+
+fn on_cpu(limits: &Limits, source: &mut Source) -> anyhow::Result<AnyWorker> {
+    let precision = match limits.precision {
+        PrecisionKind::Auto => None,
+        PrecisionKind::F32 => Some(Precision::F32),
+        PrecisionKind::Q8 => Some(Precision::Q8),
+        PrecisionKind::Bf16 => bail!("--precision bf16 is for GPUs; the CPU has f32 and q8"),
+    };
+    let cpu = Cpu::detect();
+    let model = Model::load(source, cpu, precision, |_| ())?;
+    let block_bytes = Cache::block_bytes(source.config.kv_layout());
+    let kv_blocks = limits.kv_blocks(DEFAULT_KV_MIB, block_bytes)?;
+    let swap_blocks = blocks(limits.swap_memory_mib, block_bytes);
+    tracing::info!(kernels = cpu.name(), "computing on the processor");
+    worker(
+        limits,
+        CpuBackend::new(Arc::new(model), kv_blocks, swap_blocks),
+    )
+}
+
+fn on_gpu(limits: &Limits, place: Place, source: &mut Source) -> anyhow::Result<AnyWorker> {
+    let floats = match limits.precision {
+        PrecisionKind::Auto | PrecisionKind::Bf16 => Floats::Bf16,
+        PrecisionKind::F32 => Floats::F32,
+        PrecisionKind::Q8 => bail!("--precision q8 is for the CPU; GPUs have bf16 and f32"),
+    };
+    let device = Device::open(place)?;
+    let model = DeviceModel::load(source, &device, floats, |_| ())?;
+    let block_bytes = model.block_bytes();
+    let kv_blocks = match (limits.kv_memory_mib, device.memory()?) {
+        (None, Some(memory)) => memory.kv_blocks(limits.gpu_memory_utilization, block_bytes)?,
+        (_, _) => limits.kv_blocks(DEFAULT_KV_MIB, block_bytes)?,
+    };
+    let swap_blocks = blocks(limits.swap_memory_mib, block_bytes);
+    worker(
+        limits,
+        DeviceBackend::new(Arc::new(model), kv_blocks, swap_blocks)?,
+    )
+}
+
+fn worker(limits: &Limits, mut backend: impl Backend + 'static) -> anyhow::Result<AnyWorker> {
+    let options = ModelOptions {
         max_num_seqs: limits.max_num_seqs,
         max_batched_tokens: limits.max_batched_tokens,
-        cost,
+        cost: calibrate(&mut backend)?,
     };
-    Ok((served, vec![ModelWorker::new(weights, worker)]))
+    Ok(Box::new(ModelWorker::new(backend, options)))
 }
 
 /// A modelled worker.
-pub(super) fn paced(
-    options: &Serve,
-    worker: &str,
-) -> anyhow::Result<(ServedModel, Vec<PacedWorker>)> {
+pub(super) fn paced(options: &Serve, worker: &str) -> anyhow::Result<(ServedModel, AnyWorker)> {
     ensure!(
         options.speed > 0.0 && options.speed.is_finite(),
         "--speed must be above 0"
@@ -89,7 +122,7 @@ pub(super) fn paced(
         eos_token: String::new(),
         context_tokens: u32::try_from(room).unwrap_or(u32::MAX),
     };
-    Ok((served, vec![PacedWorker::new(profile, options.speed)?]))
+    Ok((served, Box::new(PacedWorker::new(profile, options.speed)?)))
 }
 
 fn named(options: &Serve, own: &str) -> String {
@@ -103,11 +136,11 @@ fn now_s() -> u64 {
 }
 
 /// All parts together.
-pub(super) fn parts<W: Worker>(
+pub(super) fn parts(
     options: &Serve,
     model: ServedModel,
-    workers: Vec<W>,
-) -> anyhow::Result<Parts<W>> {
+    worker: AnyWorker,
+) -> anyhow::Result<Parts<AnyWorker>> {
     let runtime = Runtime::new(Options {
         metering: Metering::Epoch {
             budget_ms: options.decision_budget_ms,
@@ -121,7 +154,7 @@ pub(super) fn parts<W: Worker>(
     Ok(Parts {
         predictor: predictor(options, &model.id)?,
         model,
-        workers,
+        workers: vec![worker],
         runtime,
         policy: policies(options)?,
         log: log.transpose()?,

@@ -10,7 +10,7 @@ use elis_scheduler::config::WorkerConfig;
 
 use crate::engine::GenerateRequest;
 
-pub use model::{ModelOptions, ModelWorker};
+pub use model::{ModelOptions, ModelWorker, calibrate};
 pub use paced::PacedWorker;
 
 /// A token that a worker gave.
@@ -68,4 +68,31 @@ pub trait Worker: Send {
         iteration: &Iteration<'_>,
         tokens: &mut Vec<Sampled>,
     ) -> Result<(), WorkerError>;
+}
+
+/// A worker whose kind is known at run time.
+impl<W: Worker + ?Sized> Worker for Box<W> {
+    fn config(&self) -> WorkerConfig {
+        (**self).config()
+    }
+
+    fn open(&mut self, job: u64, request: &Arc<GenerateRequest>) {
+        (**self).open(job, request);
+    }
+
+    fn close(&mut self, job: u64) {
+        (**self).close(job);
+    }
+
+    fn begin(&mut self, step: &Step) -> Result<(), WorkerError> {
+        (**self).begin(step)
+    }
+
+    fn iterate(
+        &mut self,
+        iteration: &Iteration<'_>,
+        tokens: &mut Vec<Sampled>,
+    ) -> Result<(), WorkerError> {
+        (**self).iterate(iteration, tokens)
+    }
 }

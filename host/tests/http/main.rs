@@ -11,4 +11,5 @@ mod double;
 mod ends;
 mod errors;
 mod load;
+mod recording;
 mod support;

@@ -41,15 +41,6 @@ pub(super) fn open(folder: &Path) -> Result<Source, LoadError> {
     let path = folder.join("tokenizer.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
     let tokens = Tokenizer::from_bytes(bytes).map_err(|e| format_error(&path, e.to_string()))?;
-    let vocabulary = tokenizer::with_ends(tokens, numbers(hub.eos_token_id.as_ref()));
-    if vocabulary.size() > config.vocabulary {
-        let detail = format!(
-            "knows {} tokens and the model {}; it belongs to another model",
-            vocabulary.size(),
-            config.vocabulary
-        );
-        return Err(format_error(&path, detail));
-    }
     // A folder without one is fine: nothing but chats needs it.
     let chat: Value = json(&folder.join("tokenizer_config.json")).unwrap_or_default();
     let jinja = fs::read_to_string(folder.join("chat_template.jinja")).ok();
@@ -58,6 +49,17 @@ pub(super) fn open(folder: &Path) -> Result<Source, LoadError> {
         let text = value.as_str().or_else(|| value["content"].as_str());
         text.unwrap_or_default().to_owned()
     };
+    let bos = first_token(&tokens, &text("bos_token"), chat["add_bos_token"].as_bool());
+    let ends = numbers(hub.eos_token_id.as_ref());
+    let vocabulary = tokenizer::with_ends(tokens, ends).beginning_with(bos);
+    if vocabulary.size() > config.vocabulary {
+        let detail = format!(
+            "knows {} tokens and the model {}; it belongs to another model",
+            vocabulary.size(),
+            config.vocabulary
+        );
+        return Err(format_error(&path, detail));
+    }
     let template = jinja.or_else(|| chat["chat_template"].as_str().map(str::to_owned));
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     Ok(Source {
@@ -71,6 +73,17 @@ pub(super) fn open(folder: &Path) -> Result<Source, LoadError> {
         vocabulary,
         tensors: Box::new(Shards::open(folder)?),
     })
+}
+
+/// The token that the model wants in front of prompts: `said` where the folder tells whether, else
+/// what its tokenizer does by itself.
+fn first_token(tokenizer: &Tokenizer, name: &str, said: Option<bool>) -> Option<u32> {
+    let bos = tokenizer.token_to_id(name)?;
+    let wanted = said.unwrap_or_else(|| {
+        let nothing = tokenizer.encode_fast("", true);
+        nothing.is_ok_and(|nothing| nothing.get_ids().first() == Some(&bos))
+    });
+    wanted.then_some(bos)
 }
 
 fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, LoadError> {

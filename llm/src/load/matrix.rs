@@ -37,7 +37,8 @@ impl Matrix {
         }
     }
 
-    fn floats(&self) -> Vec<f32> {
+    /// All of it as floats.
+    pub(crate) fn floats(&self) -> Vec<f32> {
         let mut all = vec![0.0; self.outputs * self.inputs];
         for (output, row) in all.chunks_exact_mut(self.inputs).enumerate() {
             self.row(output, row);

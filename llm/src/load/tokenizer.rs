@@ -22,6 +22,10 @@ const ENDS: &[&str] = &[
     "<|endoftext|>",
 ];
 
+/// Kinds of tokenizers whose models begin with a token where a file does not say whether, as
+/// llama.cpp has it.
+const BEGIN: &[&str] = &["llama3", "llama-v3", "llama-bpe", "falcon3"];
+
 /// The tokenizer in a file, or `tokenizer.json` beside it.
 pub(super) fn from_gguf(content: &Content, path: &Path) -> Result<Vocabulary, LoadError> {
     let beside = path.with_file_name("tokenizer.json");
@@ -46,10 +50,16 @@ pub(super) fn from_gguf(content: &Content, path: &Path) -> Result<Vocabulary, Lo
         tokenizer.with_decoder(Some(ByteDecoder::default()));
     }
     let own = gguf::number(content, "tokenizer.ggml.eos_token_id").ok();
-    Ok(with_ends(
-        tokenizer,
-        own.and_then(|id| u32::try_from(id).ok()),
-    ))
+    let ends = own.and_then(|id| u32::try_from(id).ok());
+    let begins = content.metadata.get("tokenizer.ggml.add_bos_token");
+    let begins = begins.and_then(|value| value.to_bool().ok());
+    let begins = begins.unwrap_or_else(|| {
+        let model = gguf::string(content, "tokenizer.ggml.model").unwrap_or_default();
+        model == "llama" || BEGIN.contains(&&*kind)
+    });
+    let bos = gguf::number(content, "tokenizer.ggml.bos_token_id").ok();
+    let bos = bos.filter(|_| begins);
+    Ok(with_ends(tokenizer, ends).beginning_with(bos.and_then(|id| u32::try_from(id).ok())))
 }
 
 /// A vocabulary whose ends are the given one and those that everybody uses.

@@ -5,7 +5,9 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+mod begin;
 mod broken;
+mod device;
 mod real;
 mod schedules;
 mod toy;

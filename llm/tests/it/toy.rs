@@ -101,6 +101,16 @@ fn permuted(tensor: &Tensor, heads: usize) -> Tensor {
 
 /// One GGUF file; the matrices of layers in `kind`.
 pub(crate) fn write_gguf(path: &Path, weights: &HashMap<String, Tensor>, kind: GgmlDType) {
+    write_gguf_with(path, weights, kind, &[]);
+}
+
+/// The same, which says more of itself.
+pub(crate) fn write_gguf_with(
+    path: &Path,
+    weights: &HashMap<String, Tensor>,
+    kind: GgmlDType,
+    more: &[(&str, Value)],
+) {
     let number = |n: usize| Value::U32(n as u32);
     let strings = |all: Vec<String>| Value::Array(all.into_iter().map(Value::String).collect());
     let metadata = [
@@ -157,7 +167,8 @@ pub(crate) fn write_gguf(path: &Path, weights: &HashMap<String, Tensor>, kind: G
             (name, QTensor::quantize(&tensor, kind).unwrap())
         })
         .collect();
-    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (*k, v)).collect();
+    let metadata = metadata.iter().chain(more).map(|(k, v)| (*k, v));
+    let metadata: Vec<(&str, &Value)> = metadata.collect();
     let tensors: Vec<(&str, &QTensor)> = quantised.iter().map(|(n, t)| (n.as_str(), t)).collect();
     gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
 }
@@ -208,7 +219,8 @@ fn stock(weights: &HashMap<String, Tensor>, tokens: &[u32]) -> Vec<f32> {
     logits.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn apart(a: &[f32], b: &[f32]) -> f32 {
+/// The largest difference.
+pub(crate) fn apart(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)

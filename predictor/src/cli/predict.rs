@@ -103,7 +103,6 @@ fn answer(
     line: &Line,
     out: &mut impl io::Write,
 ) -> anyhow::Result<()> {
-    trained.serve(line.model.as_deref().unwrap_or_default());
     let generated_tokens = tokens(line.generated_tokens, &line.generated);
     let ask = Ask {
         job,
@@ -112,6 +111,7 @@ fn answer(
         generated: &line.generated,
         generated_tokens,
         max_new_tokens: line.max_tokens.unwrap_or(u32::MAX),
+        served_model: line.model.as_deref().unwrap_or_default(),
     };
     for prediction in trained.ask(&[ask])? {
         let answer = Answer {

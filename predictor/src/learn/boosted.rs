@@ -7,7 +7,8 @@ use forust_ml::errors::ForustError;
 use forust_ml::objective::ObjectiveType;
 use forust_ml::{GradientBooster, Matrix};
 
-use super::corpus::{Corpus, Part};
+use super::Part;
+use super::corpus::Corpus;
 use super::embed::Vectors;
 use super::judge::of_part;
 use super::recipe::lengths;

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::corpus::{Corpus, Part};
+use super::Part;
+use super::corpus::Corpus;
 use super::recipe::lengths;
 use super::sampling::{STEP_TOKENS, Sample};
 use super::ways::Way;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::corpus::{Corpus, Part};
+use super::Part;
+use super::corpus::Corpus;
 use super::embed::Vectors;
 use super::fit::{Epoch, Fit, FitError, FitOptions, Rows, fit};
 use super::sampling::{Sample, Step, rows};

@@ -1,7 +1,8 @@
 //! Iterative samples: a prompt, the prompt with 50 tokens of its answer, with 100, and so on, each
 //! with the tokens that were still to come (ELIS, section 3.2).
 
-use super::corpus::{Corpus, Part, Split};
+use super::Part;
+use super::corpus::{Corpus, Split};
 use super::embed::Vectors;
 use crate::features::{PromptText, ResponseText};
 use crate::head::{Evidence, Shape};

@@ -9,11 +9,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use elis_workloads::responses::Part;
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest as _, Sha256};
 
-use super::corpus::{Part, part_of};
 use super::fit::Rows;
 
 /// Hidden states of one layer of one model, with the lengths that were still to come.
@@ -197,7 +197,7 @@ impl States {
         let mut rows = Rows::default();
         let states = self.hidden.chunks_exact(self.dim.max(1));
         for ((state, &length), prompt) in states.zip(&self.remaining_tokens).zip(&self.prompts) {
-            if part_of(*prompt as u16) == part {
+            if Part::of_hash(*prompt as u16) == part {
                 rows.inputs.extend_from_slice(state);
                 rows.lengths_tokens.push(vec![length as f32]);
             }

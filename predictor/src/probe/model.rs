@@ -361,6 +361,7 @@ fn request(question: &Question) -> Request<'_> {
         text: Some(Text {
             prompt: &question.prompt,
             generated: &question.generated,
+            served_model: "",
         }),
     }
 }

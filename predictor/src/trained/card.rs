@@ -25,6 +25,13 @@ pub struct Card {
     pub figures: Figures,
 }
 
+impl Card {
+    /// The number of a model that was trained on; `None` for any other.
+    pub(super) fn model(&self, name: &str) -> Option<usize> {
+        self.models.iter().position(|known| known == name)
+    }
+}
+
 /// What a predictor was trained on and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {

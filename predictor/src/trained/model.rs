@@ -74,6 +74,8 @@ pub struct Ask<'a> {
     pub generated_tokens: u32,
     /// The most that it may become.
     pub max_new_tokens: u32,
+    /// The model that answers; where it is empty or unknown, the one that [`Trained::serve`] named.
+    pub served_model: &'a str,
 }
 
 /// A trained predictor.
@@ -203,7 +205,7 @@ impl Trained {
 
     /// Says which model answers, by the name that it was trained under; an unknown one is none.
     pub fn serve(&mut self, model: &str) {
-        self.served_model = self.card.models.iter().position(|known| known == model);
+        self.served_model = self.card.model(model);
     }
 
     /// Forgets a job that has ended.
@@ -230,7 +232,9 @@ impl Trained {
                 .collect();
             let mut rows = Vec::new();
             for &i in &chosen {
-                write_row(head, &asks[i], &jobs[i], self.served_model, &mut rows);
+                let named = self.card.model(asks[i].served_model);
+                let served_model = named.or(self.served_model);
+                write_row(head, &asks[i], &jobs[i], served_model, &mut rows);
             }
             for (&i, summary) in chosen.iter().zip(head.predict(&mut rows)) {
                 summaries[i] = Some(summary);

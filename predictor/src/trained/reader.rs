@@ -86,6 +86,7 @@ fn readable<'a>(request: &Request<'a>, name: &str) -> Result<Ask<'a>, PredictErr
         generated: text.generated,
         generated_tokens: request.generated_tokens,
         max_new_tokens: request.max_new_tokens,
+        served_model: text.served_model,
     })
 }
 
@@ -97,5 +98,7 @@ fn asked(question: &Question) -> Ask<'_> {
         generated: &question.generated,
         generated_tokens: question.generated_tokens,
         max_new_tokens: question.max_new_tokens,
+        // A live server has one model, and has said which: `Trained::serve`.
+        served_model: "",
     }
 }

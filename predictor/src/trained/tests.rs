@@ -61,6 +61,7 @@ fn ask(prompt: &str, generated: &str, tokens: u32, max: u32) -> Ask<'static> {
         generated: generated.to_owned().leak(),
         generated_tokens: tokens,
         max_new_tokens: max,
+        served_model: "",
     }
 }
 
@@ -89,6 +90,24 @@ fn a_saved_predictor_answers() {
     assert!(answers[2].remaining_tokens <= 10.0, "{:?}", answers[2]);
     let card = std::fs::read_to_string(dir.path().join("MODEL_CARD.md")).unwrap();
     assert!(card.contains("Models that answered**: m"), "{card}");
+}
+
+#[test]
+fn who_answers_may_be_said_once_or_with_each_question() {
+    let dir = tempfile::tempdir().unwrap();
+    save(dir.path(), &card(vec![Input::ServedModel]));
+    let mut trained = Trained::load(dir.path(), None).unwrap();
+    let question = ask("Hi", "", 0, 500);
+    let named = Ask {
+        served_model: "m",
+        ..question
+    };
+    let mut first = |asks: &[Ask<'_>]| trained.ask(asks).unwrap()[0].remaining_tokens;
+    let (unknown, with_question) = (first(&[question]), first(&[named]));
+    trained.serve("m");
+    let once = trained.ask(&[question]).unwrap()[0].remaining_tokens;
+    assert_eq!(with_question, once);
+    assert_ne!(unknown, once);
 }
 
 #[test]

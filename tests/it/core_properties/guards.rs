@@ -190,3 +190,109 @@ fn nobody_waits_for_the_prediction_of_a_cancelled_job() {
     nothing(&mut world);
     assert!(world.engines[0].busy());
 }
+
+#[test]
+fn the_first_prediction_of_the_whole_is_a_jobs_rank_for_good() {
+    let predicted = Interest {
+        predictions: true,
+        ..ASKED_ALWAYS
+    };
+    let config = Config {
+        repredict_tokens: 4,
+        ..config(1)
+    };
+    let mut world = World::new(config, predicted);
+    world.arrive(4, 12, 0);
+    assert!(world.scheduler.job(1).unwrap().rank_score.is_nan());
+    world.predict(0, 30.0);
+    assert_eq!(world.scheduler.job(1).unwrap().rank_score, 30.0);
+    nothing(&mut world);
+    while world.scheduler.job(1).unwrap().generated_tokens < 6 {
+        assert!(world.end_step(0, 100), "it is asked about after 4 tokens");
+        nothing(&mut world);
+    }
+    world.predict(0, 5.0);
+    let job = world.scheduler.job(1).unwrap();
+    assert_eq!(job.predicted_remaining_tokens, 5.0);
+    assert_eq!(job.rank_score, 30.0);
+}
+
+#[test]
+fn a_tenant_that_comes_while_the_policy_thinks_is_new_at_the_next_decision() {
+    let mut world = World::new(config(1), ASKED_ALWAYS);
+    world.arrive(4, 20, 0);
+    world.arrive(4, 20, 1);
+    world.answer(0, |_, _| Plan {
+        run: vec![1],
+        max_num_seqs: 1,
+        ..Plan::default()
+    });
+    let edges = |world: &World| {
+        let snapshot = world.scheduler.snapshot(0).unwrap();
+        snapshot.tenants.backlogged_edge.clone()
+    };
+    assert_eq!(edges(&world), [0, 1]);
+    world.end_step(0, 1);
+    nothing(&mut world);
+    assert_eq!(edges(&world), [0, 0]);
+}
+
+#[test]
+fn a_prompt_that_is_read_again_is_no_new_service() {
+    let config = Config {
+        window_tokens: 1,
+        ..config(1)
+    };
+    let mut world = World::new(config, ASKED_ALWAYS);
+    world.arrive(8, 6, 0);
+    nothing(&mut world);
+    world.end_step(0, 1);
+    world.arrive(4, 2, 0);
+    world.end_step(0, 1);
+    world.answer(0, |_, _| Plan {
+        run: vec![2],
+        preempt: vec![1],
+        preempt_modes: vec![elis_scheduler::plan::Preemption::Recompute],
+        ..Plan::default()
+    });
+    assert_eq!(world.scheduler.stats().recomputed_tokens, 9);
+    while !world.live.is_empty() {
+        world.end_step(0, 1);
+        nothing(&mut world);
+    }
+    let snapshot = world.scheduler.snapshot(0).unwrap();
+    assert_eq!(snapshot.tenants.input_tokens, [8 + 4]);
+    assert_eq!(snapshot.tenants.output_tokens, [6 + 2]);
+}
+
+#[test]
+fn tokens_of_a_plan_are_for_one_iteration_and_for_prompts_that_go_on_too() {
+    let config = Config {
+        workers: vec![WorkerConfig {
+            gpu_blocks: 100,
+            ..config(1).workers[0]
+        }],
+        ..config(1)
+    };
+    let mut world = World::new(config, ASKED_ALWAYS);
+    let chunks = |world: &World| {
+        let prefill = &world.scheduler.step(0).unwrap().prefill;
+        let chunk = |chunk: &elis_scheduler::PrefillChunk| (chunk.job, chunk.tokens);
+        prefill.iter().map(chunk).collect::<Vec<_>>()
+    };
+    let plan = |run: &[u64], tokens: &[u32]| Plan {
+        run: run.to_vec(),
+        run_tokens: tokens.to_vec(),
+        ..Plan::default()
+    };
+    world.arrive(100, 4, 0);
+    world.answer(0, |_, _| plan(&[1], &[10]));
+    assert_eq!(chunks(&world), [(1, 10)]);
+    world.arrive(40, 4, 0);
+    world.end_step(0, 1);
+    world.answer(0, |_, _| plan(&[1, 2], &[5, 7]));
+    assert_eq!(chunks(&world), [(1, 5), (2, 7)]);
+    // Nothing is asked now, and the host divides its 64 tokens as it likes.
+    world.end_step(0, 1);
+    assert_eq!(chunks(&world), [(1, 64)]);
+}

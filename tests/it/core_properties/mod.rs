@@ -17,12 +17,16 @@ use world::World;
 /// Plays one sequence of operations and settles what is left.
 fn play(setup: &Setup, ops: &[(u16, Op)]) -> World {
     let mut world = World::new(setup.config(), setup.interest);
-    for (pause_us, op) in ops {
-        world.pass(Span::from_us(u64::from(*pause_us)));
-        perform(&mut world, op);
-    }
+    play_on(&mut world, ops);
     world.settle();
     world
+}
+
+fn play_on(world: &mut World, ops: &[(u16, Op)]) {
+    for (pause_us, op) in ops {
+        world.pass(Span::from_us(u64::from(*pause_us)));
+        perform(world, op);
+    }
 }
 
 fn perform(world: &mut World, op: &Op) {
@@ -93,5 +97,30 @@ proptest! {
         // As text, since a missing prediction is not equal to itself.
         prop_assert_eq!(format!("{:?}", first.log), format!("{:?}", second.log));
         prop_assert_eq!(first.scheduler.stats(), second.scheduler.stats());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        // Each has a thread that writes.
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_record_from_any_moment_on_reproduces_the_rest(
+        setup in draw::setup(),
+        ops in prop::collection::vec((0u16..3_000, draw::op()), 1..160),
+        from in any::<prop::sample::Index>(),
+    ) {
+        let (before, after) = ops.split_at(from.index(ops.len()));
+        let mut world = World::new(setup.config(), setup.interest);
+        play_on(&mut world, before);
+        world.record();
+        play_on(&mut world, after);
+        world.settle();
+        let replayed = world.replay();
+        prop_assert_eq!((replayed.segments, replayed.proven_inputs), (1, replayed.inputs));
     }
 }

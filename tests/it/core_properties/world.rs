@@ -2,7 +2,10 @@
 //! and looks after each of them whether everything still adds up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
+use elis_record::{Pace, Policy, Recorder, Replay, Replayed, Start};
 use elis_scheduler::config::Config;
 use elis_scheduler::plan::{Interest, Plan, PolicyExit};
 use elis_scheduler::{
@@ -46,6 +49,21 @@ pub(crate) struct World {
     next_id: u64,
     /// All that the core said.
     pub(crate) log: Vec<Said>,
+    recording: Option<(Recorder, Shared)>,
+}
+
+/// A file in memory that two hold.
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One output, with the step where it is about one.
@@ -73,9 +91,32 @@ impl World {
             wishes: Vec::new(),
             next_id: 1,
             log: Vec::new(),
+            recording: None,
         };
         world.tell(Input::PolicyInstalled(interest));
         world
+    }
+
+    /// Records from here on.
+    pub(crate) fn record(&mut self) {
+        let file = Shared::default();
+        let (start, policy) = (Start::default(), Policy::default());
+        let recorder = Recorder::start(file.clone(), start, policy, Pace::Offline);
+        let mut recorder = recorder.unwrap();
+        recorder.settle(&self.scheduler);
+        self.recording = Some((recorder, file));
+    }
+
+    /// Replays what was recorded.
+    pub(crate) fn replay(&mut self) -> Replayed {
+        let (recorder, file) = self.recording.take().unwrap();
+        recorder.finish().unwrap();
+        let bytes = file.0.lock().unwrap();
+        let mut replay = Replay::open(&bytes[..]).unwrap();
+        replay.run(&mut ()).unwrap();
+        let last = replay.scheduler().unwrap();
+        assert_eq!(last.stats(), self.scheduler.stats());
+        replay.replayed()
     }
 
     /// Lets time pass; timers go off on the way.
@@ -295,8 +336,14 @@ impl World {
     /// Hands in what happened, performs what follows and checks what has come of it.
     fn tell(&mut self, input: Input<'_>) {
         let ticks = input == Input::Tick;
+        if let Some((recorder, _)) = &mut self.recording {
+            recorder.input(self.now, &input);
+        }
         self.scheduler.handle(self.now, input);
         while let Some(output) = self.scheduler.poll_output() {
+            if let Some((recorder, _)) = &mut self.recording {
+                recorder.output(&output, &self.scheduler);
+            }
             let step = match output {
                 Output::Dispatch { worker } => self.scheduler.step(worker).cloned(),
                 _ => None,

@@ -1,9 +1,18 @@
 //! Policies as ordinary Rust: the same source that is compiled to Wasm, linked into this test.
 
+use elis_policy_alise::Alise;
+use elis_policy_edf::Edf;
+use elis_policy_fastserve::FastServe;
 use elis_policy_fcfs::Fcfs;
+use elis_policy_gittins::Gittins;
 use elis_policy_isrtf::Isrtf;
+use elis_policy_ltr::Ltr;
+use elis_policy_sarathi::Sarathi;
 use elis_policy_sdk as sdk;
 use elis_policy_sjf::Sjf;
+use elis_policy_ssjf::Ssjf;
+use elis_policy_trail::Trail;
+use elis_policy_vtc::Vtc;
 use elis_scheduler::columns::{Column, ColumnRef};
 use elis_scheduler::plan::{Interest, Plan, Preemption};
 use elis_scheduler::snapshot::{Header, Snapshot, Triggers};
@@ -15,12 +24,42 @@ pub(crate) struct Native<P> {
     columns: Vec<Column>,
 }
 
+/// What a policy can do beside deciding.
+pub(crate) trait Twin: Decider {
+    fn configure(&mut self, toml: &str);
+    fn export_state(&self) -> Vec<u8>;
+    fn import_state(&mut self, state: &[u8]);
+}
+
+impl<P: sdk::Policy> Twin for Native<P> {
+    fn configure(&mut self, toml: &str) {
+        self.policy.configure(toml).unwrap();
+    }
+
+    fn export_state(&self) -> Vec<u8> {
+        self.policy.export_state()
+    }
+
+    fn import_state(&mut self, state: &[u8]) {
+        self.policy.import_state(state).unwrap();
+    }
+}
+
 /// The native form of a policy of this repository.
-pub(crate) fn native(name: &str) -> Box<dyn Decider> {
+pub(crate) fn native(name: &str) -> Box<dyn Twin> {
     match name {
+        "alise" => Box::new(Native::<Alise>::new()),
+        "edf" => Box::new(Native::<Edf>::new()),
+        "fastserve" => Box::new(Native::<FastServe>::new()),
         "fcfs" => Box::new(Native::<Fcfs>::new()),
+        "gittins" => Box::new(Native::<Gittins>::new()),
         "isrtf" => Box::new(Native::<Isrtf>::new()),
+        "ltr" => Box::new(Native::<Ltr>::new()),
+        "sarathi" => Box::new(Native::<Sarathi>::new()),
         "sjf" => Box::new(Native::<Sjf>::new()),
+        "ssjf" => Box::new(Native::<Ssjf>::new()),
+        "trail" => Box::new(Native::<Trail>::new()),
+        "vtc" => Box::new(Native::<Vtc>::new()),
         other => panic!("policies/{other} has no native form here: add it"),
     }
 }
@@ -37,7 +76,9 @@ impl<P: sdk::Policy> Native<P> {
 
 impl<P: sdk::Policy> Decider for Native<P> {
     fn interest(&self) -> Interest {
-        let predicted = |column: &Column| column.name().starts_with("job-predict");
+        let predicted = |column: &Column| {
+            column.name().starts_with("job-predict") || column.name() == "job-rank-score"
+        };
         let info = P::info();
         Interest {
             triggers: TRIGGERS

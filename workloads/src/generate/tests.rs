@@ -307,3 +307,39 @@ fn endless_streams_are_refused() {
     };
     assert_eq!(spec.generate(&short).unwrap().arrivals.len(), 1000);
 }
+
+#[test]
+fn the_special_streams_are_what_their_descriptions_say() {
+    let many = |seed| Overrides {
+        take: Some(20_000),
+        ..seeded(seed)
+    };
+    let outputs = |name: &str| -> Vec<u32> {
+        let stream = load(name, &many(1));
+        let mut outputs: Vec<u32> = stream.arrivals.iter().map(|a| a.output_tokens).collect();
+        outputs.sort_unstable();
+        outputs
+    };
+    let tail = outputs("heavy-tail");
+    let at = |q: f64| f64::from(tail[(q * tail.len() as f64) as usize]);
+    assert!((at(0.5) - 43.0).abs() < 3.0, "{}", at(0.5));
+    assert!((20.0..32.0).contains(&(at(0.99) / at(0.5))), "{}", at(0.99));
+    assert!(
+        tail.last()
+            .is_some_and(|most| (7_000..=8_192).contains(most))
+    );
+    let memory = outputs("memory");
+    let mean = memory.iter().map(|n| f64::from(*n)).sum::<f64>() / memory.len() as f64;
+    assert!((520.0..560.0).contains(&mean), "{mean}");
+    let flood = load("flood", &many(1));
+    let quiet = flood.arrivals.iter().filter(|a| a.tenant == 1).count();
+    assert!((1_850..2_150).contains(&quiet), "{quiet}");
+    let promised = load("deadlines", &seeded(1));
+    let due = |a: &crate::workload::Arrival| (a.ttft_deadline_ns, a.deadline_ns);
+    assert!(
+        promised
+            .arrivals
+            .iter()
+            .all(|a| due(a) == (10_000_000_000, 60_000_000_000))
+    );
+}

@@ -12,12 +12,13 @@ mod trace;
 mod vidur;
 mod vllm;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 pub use trace::{RequestLengths, Trace};
 
 use crate::error::WorkloadError;
+use crate::overrides::Overrides;
 use crate::source::Source;
 use trace::Builder;
 
@@ -90,14 +91,14 @@ impl FromStr for Format {
 /// [`WorkloadError::Read`] if the file cannot be read, [`WorkloadError::At`] for a header or line
 /// that does not fit the format, [`WorkloadError::Empty`] if no request is left.
 pub fn read_trace(format: Format, path: &Path) -> Result<Trace, WorkloadError> {
-    read_trace_with(format, path, &[])
+    read_trace_with(format, path, &Overrides::default())
 }
 
-/// Reads a trace; `prompts` are the files that a `responses:` file takes its prompts from.
+/// Reads a trace; of a `responses:` file the prompts and the part that `options` say.
 pub(crate) fn read_trace_with(
     format: Format,
     path: &Path,
-    prompts: &[PathBuf],
+    options: &Overrides,
 ) -> Result<Trace, WorkloadError> {
     let source = Source::open(path)?;
     let mut builder = Builder::default();
@@ -108,7 +109,7 @@ pub(crate) fn read_trace_with(
         Format::Vidur | Format::ServeGen | Format::ShareGpt => vidur::read(&source, &mut builder),
         Format::Lengths => lengths::read(&source, &mut builder),
         Format::Vllm => vllm::read(&source, &mut builder),
-        Format::Responses => return responses::read(path, &source, prompts),
+        Format::Responses => return responses::read(path, &source, options),
     }?;
     builder.finish(format, &source)
 }

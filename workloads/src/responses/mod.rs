@@ -6,6 +6,7 @@
 
 mod castillo;
 mod collected;
+mod part;
 mod prompts;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use crate::error::WorkloadError;
 use crate::provenance::SourceRecord;
 use crate::readers::jsonl::objects;
 use crate::source::Source;
+
+pub use part::Part;
 
 /// One response of one model to one prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]

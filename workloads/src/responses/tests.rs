@@ -243,3 +243,38 @@ proptest::proptest! {
         proptest::prop_assert_eq!((cuts[0], cuts[cuts.len() - 1]), ("", text.as_str()));
     }
 }
+
+#[test]
+fn unseen_keeps_prompts_of_the_test_part_and_says_how_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.jsonl");
+    let rows = (0..50).map(|i| row(i, 7).replace("why?", &format!("why {i}?")));
+    fs::write(&path, rows.collect::<String>()).unwrap();
+    let load = |unseen| {
+        let options = Overrides {
+            rate_rps: Some(1.0),
+            unseen,
+            ..Overrides::default()
+        };
+        let stream = format!("responses:{}", path.display());
+        WorkloadRef::parse(&stream).unwrap().load(&options).unwrap()
+    };
+    let (all, unseen) = (load(false), load(true));
+    let prompts = |workload: &Workload| -> Vec<String> {
+        let texts = workload.arrivals.iter().filter_map(|a| a.text.as_ref());
+        let mut prompts: Vec<_> = texts.map(|text| text.prompt.to_string()).collect();
+        // A seed draws the order, and of fewer responses another one.
+        prompts.sort_unstable();
+        prompts
+    };
+    let mut kept = prompts(&all);
+    kept.retain(|prompt| Part::of_prompt(prompt) == Part::Test);
+    assert!(!kept.is_empty() && kept.len() < 25, "{}", kept.len());
+    assert_eq!(prompts(&unseen), kept);
+    let options = Overrides {
+        unseen: true,
+        ..Overrides::default()
+    };
+    let refused = WorkloadRef::parse("industrial").unwrap().load(&options);
+    assert!(refused.unwrap_err().to_string().contains("only responses:"));
+}

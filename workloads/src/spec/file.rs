@@ -88,6 +88,7 @@ pub(super) enum Draw {
 pub(super) struct TenantTable {
     pub(super) name: String,
     pub(super) share: f64,
+    pub(super) weight: Option<f64>,
 }
 
 /// `[[priorities]]`

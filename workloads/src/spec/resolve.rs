@@ -59,11 +59,15 @@ impl Resolver<'_> {
         }
         let lengths = self.place(&raw.lengths, |t| self.lengths(t))?;
         let mut shares = self.shares(&raw.tenants, |t| t.share)?;
+        for tenant in &raw.tenants {
+            self.place(tenant, |t| positive("weight", t.weight.unwrap_or(1.0)))?;
+        }
         let mut tenants: Vec<_> = raw
             .tenants
             .into_iter()
             .zip(shares)
             .map(|(t, share)| ShareRecord {
+                weight: t.get_ref().weight.unwrap_or(1.0),
                 name: t.into_inner().name,
                 share,
             })
@@ -72,6 +76,7 @@ impl Resolver<'_> {
             tenants.push(ShareRecord {
                 name: "default".to_owned(),
                 share: 1.0,
+                weight: 1.0,
             });
         }
         shares = self.shares(&raw.priorities, |p| p.share)?;

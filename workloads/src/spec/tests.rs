@@ -27,6 +27,16 @@ fn shipped_specs_parse_and_are_named_as_their_files() {
 }
 
 #[test]
+fn a_tenant_weighs_one_unless_told_otherwise() {
+    let tenants = "[[tenants]]\nname = \"a\"\nshare = 1.0\nweight = 3.0\n\
+                   [[tenants]]\nname = \"b\"\nshare = 1.0\n[lengths]";
+    let spec = parse(&GOOD.replace("[lengths]", tenants)).unwrap();
+    let weights: Vec<f64> = spec.tenants.iter().map(|t| t.weight).collect();
+    assert_eq!(weights, [3.0, 1.0]);
+    assert_eq!(parse(GOOD).unwrap().tenants[0].weight, 1.0);
+}
+
+#[test]
 fn traces_are_found_beside_the_spec() {
     let text = GOOD.replace("process = \"poisson\"", "trace = \"azure:a.csv\"");
     let ArrivalPlan::Trace { input, .. } = parse(&text).unwrap().arrivals else {
@@ -106,6 +116,11 @@ fn nonsense_is_refused() {
             "[lengths]",
             "[[tenants]]\nname = \"a\"\nshare = 0.0\n[lengths]",
             "'share' is 0",
+        ),
+        (
+            "[lengths]",
+            "[[tenants]]\nname = \"a\"\nshare = 1.0\nweight = -1.0\n[lengths]",
+            "'weight' is -1",
         ),
         (
             "[lengths]",

@@ -169,6 +169,9 @@ pub(super) struct ReportArgs {
     /// Objective for each token after it
     #[arg(long, value_name = "MS")]
     pub(super) slo_tpot_ms: Option<f64>,
+    /// Objective for the whole response
+    #[arg(long, value_name = "MS")]
+    pub(super) slo_jct_ms: Option<f64>,
     /// Folder for report.html, report.json, requests.csv and latencies.hlog
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,

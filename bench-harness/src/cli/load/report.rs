@@ -68,6 +68,7 @@ impl Setting<'_> {
                 slo: Slo {
                     ttft_ms: report.slo_ttft_ms,
                     tpot_ms: report.slo_tpot_ms,
+                    jct_ms: report.slo_jct_ms,
                 },
                 ..MetricOptions::default()
             },

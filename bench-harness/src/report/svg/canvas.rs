@@ -43,6 +43,11 @@ impl Canvas {
         }
     }
 
+    /// Its height in its own units.
+    pub fn height(&self) -> f64 {
+        self.height
+    }
+
     /// A straight line.
     pub fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let ((x1, y1), (x2, y2)) = (from, to);

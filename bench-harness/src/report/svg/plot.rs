@@ -7,6 +7,10 @@ use crate::report::text::number;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
+/// Height with names at the ends, room for them, and the height of one.
+const TALL: f64 = 380.0;
+const LABELS: f64 = 132.0;
+const LABEL: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 
 /// An axis: what it shows, with its unit, and its scale.
@@ -68,7 +72,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// Draws it.
+    /// Draws it with a legend above.
     pub fn render(&self) -> String {
         let mut canvas = Canvas::new(&self.title, HEIGHT);
         let names: Vec<(String, String)> = self
@@ -77,12 +81,41 @@ impl Plot {
             .map(|l| (color(l.color), l.name.clone()))
             .collect();
         let top = canvas.legend(&names, false);
+        self.draw(&mut canvas, top, RIGHT);
+        canvas.finish()
+    }
+
+    /// Draws it with names at the right ends of the curves: many curves are told apart better so.
+    pub fn render_labelled(&self) -> String {
+        let mut canvas = Canvas::new(&self.title, TALL);
+        let place = self.draw(&mut canvas, 14.0, LABELS);
+        let ends = self.lines.iter().filter_map(|line| {
+            let [x, y] = *line.points.last()?;
+            Some((place.at(x, y).1, line))
+        });
+        let mut ends: Vec<(f64, &Line)> = ends.collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let wanted: Vec<f64> = ends.iter().map(|end| end.0).collect();
+        let edge = WIDTH - LABELS;
+        for ((y, line), at) in ends.iter().zip(apart(&wanted, LABEL, 14.0, place.floor())) {
+            let class = color(line.color);
+            canvas.line(&format!("lead {class}"), (edge, *y), (edge + 12.0, at));
+            let text = format!("start label {class}");
+            canvas.text(&text, (edge + 15.0, at + 4.0), &line.name);
+        }
+        canvas.finish()
+    }
+
+    /// Axes, bars and curves below `top`, with `right` left free.
+    fn draw(&self, canvas: &mut Canvas, top: f64, right: f64) -> Area {
         let place = Area {
             top,
+            height: canvas.height(),
+            right,
             x: self.x.scale,
             y: self.y.scale,
         };
-        place.frame(&mut canvas, &self.x.label, &self.y.label);
+        place.frame(canvas, &self.x.label, &self.y.label);
         for bin in &self.bins {
             let (left, high) = place.at(bin.from, bin.value);
             let (right, low) = place.at(bin.to, 0.0);
@@ -109,29 +142,52 @@ impl Plot {
                 canvas.dot(&format!("mark {class}"), place.at(*x, *y), 3.5, &hint);
             }
         }
-        canvas.finish()
+        place
     }
+}
+
+/// Moves places, given in ascending order, so that each two are `gap` apart between `low` and
+/// `high`, as near to where they were as that allows going down and then up.
+fn apart(places: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
+    let mut moved: Vec<f64> = Vec::with_capacity(places.len());
+    for place in places {
+        let least = moved.last().map_or(low, |last| last + gap);
+        moved.push(place.max(least));
+    }
+    let mut most = high;
+    for place in moved.iter_mut().rev() {
+        *place = place.min(most);
+        most = *place - gap;
+    }
+    moved
 }
 
 /// The area between the axes.
 struct Area {
     top: f64,
+    height: f64,
+    right: f64,
     x: Scale,
     y: Scale,
 }
 
 impl Area {
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
-        let height = HEIGHT - BOTTOM - self.top;
-        let width = WIDTH - LEFT - RIGHT;
+        let height = self.floor() - self.top;
+        let width = WIDTH - LEFT - self.right;
         (
             LEFT + self.x.place(x) * width,
             self.top + (1.0 - self.y.place(y)) * height,
         )
     }
 
+    /// Where the horizontal axis lies.
+    fn floor(&self) -> f64 {
+        self.height - BOTTOM
+    }
+
     fn frame(&self, canvas: &mut Canvas, x_label: &str, y_label: &str) {
-        let (floor, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+        let (floor, right) = (self.floor(), WIDTH - self.right);
         for (value, label) in self.y.ticks() {
             let y = self.at(0.0, value).1;
             canvas.line("grid", (LEFT, y), (right, y));
@@ -144,7 +200,11 @@ impl Area {
             canvas.text("mid tick", (x, floor + 17.0), &label);
         }
         canvas.line("rule", (LEFT, floor), (right, floor));
-        canvas.text("mid axis", ((LEFT + right) / 2.0, HEIGHT - 8.0), x_label);
+        canvas.text(
+            "mid axis",
+            ((LEFT + right) / 2.0, self.height - 8.0),
+            x_label,
+        );
         canvas.text_upwards((13.0, (self.top + floor) / 2.0), y_label);
     }
 }
@@ -152,6 +212,19 @@ impl Area {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_at_the_ends_do_not_overlap() {
+        assert_eq!(
+            apart(&[10.0, 12.0, 40.0], 14.0, 0.0, 100.0),
+            [10.0, 24.0, 40.0]
+        );
+        assert_eq!(
+            apart(&[90.0, 95.0, 99.0], 14.0, 0.0, 100.0),
+            [72.0, 86.0, 100.0]
+        );
+        assert!(apart(&[], 14.0, 0.0, 100.0).is_empty());
+    }
 
     #[test]
     fn a_curve_reaches_the_corners() {

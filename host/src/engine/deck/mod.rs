@@ -150,6 +150,16 @@ impl Deck {
         self.live.policy()
     }
 
+    /// The configuration of the live policy.
+    pub(crate) fn config(&self) -> &str {
+        &self.live.choice.config
+    }
+
+    /// Grows with every change of the live policy.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// What the core must be told, if that has changed.
     pub(crate) fn news(&mut self) -> Option<Interest> {
         if self.told.is_some() {

@@ -21,6 +21,7 @@ use crate::shelf::StoreError;
 use super::body::{parse, read};
 use super::error::ApiError;
 use super::keys::unauthorized;
+use super::recording;
 use super::server::Shared;
 
 /// The largest body of an admin request but a push: configurations are a page of text.
@@ -65,6 +66,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/admin/shadow", delete(policies::end_shadow))
         .route("/admin/rollback", post(policies::rollback))
         .route("/admin/audit", get(policies::audit))
+        .route("/admin/record", post(recording::record))
         .route("/admin/openapi.json", get(openapi))
 }
 
@@ -142,7 +144,10 @@ async fn blocking<T: Send + 'static>(
 
 /// A body of JSON, sent as such: a web page can send a form to a loopback address unasked, but not
 /// this type.
-async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, ApiError> {
     typed(headers, "application/json")?;
     parse(&read(body, BODY_BYTES_MAX).await?)
 }
