@@ -20,10 +20,8 @@ fn with_imports() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_and_nothing_changes() {
+async fn bytes_that_are_no_policy_are_refused_and_not_kept() {
     let server = Server::start(&WORKER);
-    let fcfs = server.push("fcfs").await;
-    let isrtf = server.push("isrtf").await;
     let before = (server.policies().await, list(&server).await);
     let truncated = bytes("isrtf")[..5_000].to_vec();
     for (bytes, says) in [
@@ -43,56 +41,39 @@ async fn what_is_wrong_is_told_and_nothing_changes() {
     assert_eq!((status, code(&answer)), (413, "request_too_large"));
     let untyped = server.ask(Method::POST, "policies").body(bytes("sjf"));
     assert_eq!(server.answer(untyped).await.0, 415);
+    let after = (server.policies().await, list(&server).await);
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_and_nothing_changes() {
+    let server = Server::start(&WORKER);
+    let fcfs = server.push("fcfs").await;
+    let isrtf = server.push("isrtf").await;
+    let before = (server.policies().await, list(&server).await);
     let promote = format!("policies/{isrtf}/promote");
+    let promote = promote.as_str();
     let unknown = format!("policies/{}/promote", "0".repeat(64));
+    let unknown = unknown.as_str();
+    let outside = "policies/..%2f..%2fetc%2fpasswd/promote";
+    let config = |text: &str| json!({ "config": text });
+    let named = |name: &str| json!({ "policy": name });
+    let path = policy_path("sjf").display().to_string();
+    let late = json!({ "epoch": 99 });
+    let aged = "ageing_tokens_per_s = -1";
     for (path, body, status, code) in [
-        (&promote, json!({"epoch": 99}), 409, "epoch_conflict"),
-        (
-            &promote,
-            json!({"config": "speed = 9"}),
-            400,
-            "config_refused",
-        ),
-        (
-            &promote,
-            json!({"config": "ageing_tokens_per_s = -1"}),
-            400,
-            "config_refused",
-        ),
-        (&promote, json!({"fresh": true}), 400, ""),
-        (&promote, json!([]), 400, ""),
-        (&unknown, json!({}), 404, "policy_unknown"),
-        (
-            &"policies/..%2f..%2fetc%2fpasswd/promote".to_owned(),
-            json!({}),
-            404,
-            "policy_unknown",
-        ),
-        (
-            &"policies/abc/promote".to_owned(),
-            json!({}),
-            404,
-            "policy_unknown",
-        ),
-        (&"rollback".to_owned(), json!({}), 409, "none_before"),
-        (
-            &"rollback".to_owned(),
-            json!({"epoch": 99}),
-            409,
-            "epoch_conflict",
-        ),
-        (
-            &"policy".to_owned(),
-            json!({"policy": "./fcfs.wasm"}),
-            404,
-            "policy_unknown",
-        ),
-        (
-            &"policy".to_owned(),
-            json!({"policy": policy_path("sjf")}),
-            404,
-            "policy_unknown",
-        ),
+        (promote, late.clone(), 409, "epoch_conflict"),
+        (promote, config("speed = 9"), 400, "config_refused"),
+        (promote, config(aged), 400, "config_refused"),
+        (promote, json!({"fresh": true}), 400, ""),
+        (promote, json!([]), 400, ""),
+        (unknown, json!({}), 404, "policy_unknown"),
+        (outside, json!({}), 404, "policy_unknown"),
+        ("policies/abc/promote", json!({}), 404, "policy_unknown"),
+        ("rollback", json!({}), 409, "none_before"),
+        ("rollback", late, 409, "epoch_conflict"),
+        ("policy", named("./fcfs.wasm"), 404, "policy_unknown"),
+        ("policy", named(&path), 404, "policy_unknown"),
     ] {
         let (was, answer) = server.post(path, &body).await;
         let found = answer["error"]["code"].as_str().unwrap_or("");

@@ -90,7 +90,7 @@ async fn plans_of_garbage_are_counted_and_every_request_completes() {
     let text = server.metrics().await;
     let finished = metric(&text, "elis_requests_total{outcome=\"finished\"}");
     assert_eq!(finished, completed as f64);
-    for kind in ["unknown-job", "duplicate-job", "over-budget", "idle-worker"] {
+    for kind in ["unknown-job", "duplicate-job", "over-budget"] {
         let name = format!(
             "elis_policy_faults_total{{policy=\"rogue\",digest=\"{}\",kind=\"{kind}\"}}",
             &rogue[..12]

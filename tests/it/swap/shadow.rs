@@ -48,6 +48,14 @@ async fn a_shadow_is_compared_and_changes_nothing() {
     let (status, _) = server.answer(server.ask(Method::DELETE, "shadow")).await;
     assert_eq!(status, 204);
     assert!(server.policies().await["shadow"].is_null());
+    assert_eq!(server.post(&path, &json!({})).await.0, 200);
+    assert_eq!(server.policies().await["shadow"]["name"], "isrtf");
+    server.promote(&isrtf, "").await;
+    let policies = server.policies().await;
+    assert!(
+        policies["shadow"].is_null(),
+        "it is the live one: {policies}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

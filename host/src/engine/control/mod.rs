@@ -426,7 +426,7 @@ impl Policies {
         let shadow = standing.as_ref().and_then(|s| s.shadow.as_ref());
         let shadow = shadow.filter(|(choice, _)| choice.digest == digest);
         let runs = choices.rfind(|choice| choice.digest == digest);
-        let runs = runs.or(shadow.map(|(choice, _)| choice));
+        let runs = runs.or_else(|| shadow.map(|(choice, _)| choice));
         Row {
             digest,
             name: info.as_ref().map(|info| info.name.clone()),

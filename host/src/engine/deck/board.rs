@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::shadow::Observed;
-use super::tally::{Tallies, Tally};
+use super::tally::{Counts, Tallies, Tally};
 use crate::shelf::{Choice, Digest, LiveRecord};
 
 type Kind = [(&'static str, &'static str); 1];
@@ -217,8 +217,11 @@ impl ByPolicy {
     }
 }
 
+/// A metric: its name, its help, and where it is found.
+type Counted<T> = (&'static str, &'static str, fn(&Counts) -> T);
+
 fn decisions(encoder: &mut DescriptorEncoder<'_>, all: &[(String, Arc<Tally>)]) -> fmt::Result {
-    let counted: [(&str, &str, fn(&super::Counts) -> u64); 6] = [
+    let counted: [Counted<u64>; 6] = [
         ("policy_decisions", "Decisions asked for", |c| c.decisions),
         ("policy_fallbacks", "Arrival order stood in", |c| {
             c.fallbacks
@@ -243,7 +246,7 @@ fn decisions(encoder: &mut DescriptorEncoder<'_>, all: &[(String, Arc<Tally>)]) 
         }
     }
     let unit = Some(&Unit::Seconds);
-    let seconds: [(&str, &str, fn(&super::Counts) -> f64); 3] = [
+    let seconds: [Counted<f64>; 3] = [
         ("policy_cpu", "Time of the thread that decides", |c| c.cpu_s),
         ("policy_jct", "Arrival to last token, summed", |c| c.jct_s),
         ("policy_ttft", "Arrival to first token, summed", |c| {

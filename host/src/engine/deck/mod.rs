@@ -290,7 +290,7 @@ impl Deck {
         };
         // Who has become live need not be watched any more.
         let digest = seat.choice.digest;
-        self.shadow.take_if(|shadow| shadow.choice.digest == digest);
+        drop(self.shadow.take_if(|shadow| shadow.choice.digest == digest));
         let old = std::mem::replace(&mut self.live, seat);
         self.warm.push(old);
         if self.warm.len() > WARM_MAX {

@@ -99,7 +99,7 @@ fn standing(app: &Shared) -> Result<Standing, ApiError> {
     let overview = app.engine.policies().map(Policies::overview);
     Ok(Standing {
         status: app.engine.status(),
-        policies: overview.transpose().map_err(refused)?,
+        policies: overview.transpose().map_err(|e| refused(&e))?,
     })
 }
 
@@ -139,7 +139,7 @@ async fn blocking<T: Send + 'static>(
     };
     let done = tokio::task::spawn_blocking(move || work(&policies)).await;
     let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server broke down");
-    done.map_err(broken)?.map_err(refused)
+    done.map_err(broken)?.map_err(|e| refused(&e))
 }
 
 /// A body of JSON, sent as such: a web page can send a form to a loopback address unasked, but not
@@ -162,8 +162,8 @@ fn typed(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-fn refused(error: PolicyError) -> ApiError {
-    let status = match &error {
+fn refused(error: &PolicyError) -> ApiError {
+    let status = match error {
         PolicyError::Unknown(_) | PolicyError::Store(StoreError::Unknown(_)) => {
             StatusCode::NOT_FOUND
         }
