@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use elis_workloads::responses::{Part, Response};
+pub(super) use elis_workloads::responses::Part;
+use elis_workloads::responses::Response;
 use sha2::{Digest, Sha256};
 
 /// How samples are divided, 60 : 20 : 20 (ELIS, section 4.2).
