@@ -2,8 +2,8 @@
 //! error, so that short iterations count as much as long ones, its size by the time of all of them.
 //!
 //! Relative errors alone would put a model below scattered measurements, by about twice the square
-//! of the scatter: with a third of them three times too long, as on a busy machine, it would be a third
-//! too fast. A queue feels the time that iterations take together.
+//! of the scatter: with a third of them three times too long, as on a busy machine, it would be a
+//! third too fast. A queue feels the time that iterations take together.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -220,12 +220,8 @@ fn unpack_blocks<const FMA: bool>(packed: &[Packed], out: &mut Arrays) {
                 group[i + GROUP / 2] = packed[i] >> 4;
             }
         }
-        for j in 0..WIDTH {
-            scales[j] = single(from.scales[j]);
-        }
-        for j in 0..WIDTH {
-            mins[j] = single(from.mins[j]);
-        }
+        *scales = from.scales.map(single);
+        *mins = from.mins.map(single);
         for j in 0..WIDTH {
             sums[j] = f32::from(from.counts[j]) * scales[j] + BLOCK as f32 * mins[j];
         }

@@ -119,7 +119,11 @@ fn a_suite_gives_a_page_and_a_document_that_fits_its_schema() {
 
 /// One line for each policy of each group: mean JCT, gain against fcfs with its interval, verdict.
 fn figures(document: &Value) -> String {
-    let number = |value: &Value| value.as_f64().map_or("-".to_owned(), |v| format!("{v:.3}"));
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"))
+    };
     let mut lines = String::new();
     for cell in document["cells"].as_array().unwrap() {
         for row in cell["results"].as_array().unwrap() {

@@ -89,20 +89,7 @@ async fn a_collector_gets_a_span_for_each_request_and_each_decision() {
     assert_eq!(server.terminate(), 0, "it drained");
 
     // What was not out yet went with the end of the server.
-    let spans: Vec<Value> = bodies
-        .try_iter()
-        .flat_map(|body| {
-            let resource = &body["resourceSpans"][0];
-            assert_eq!(
-                attribute(&resource["resource"], "service.name"),
-                Some(&json!("elis"))
-            );
-            resource["scopeSpans"][0]["spans"]
-                .as_array()
-                .unwrap()
-                .clone()
-        })
-        .collect();
+    let spans: Vec<Value> = bodies.try_iter().flat_map(spans_of).collect();
     let named = |name: &str| {
         let found = spans.iter().filter(|span| span["name"] == name);
         found.collect::<Vec<_>>()
@@ -110,6 +97,32 @@ async fn a_collector_gets_a_span_for_each_request_and_each_decision() {
     let [fine] = named("text_completion llama2-13b-a100")[..] else {
         panic!("{spans:#?}");
     };
+    assert_served(fine);
+    let [wrong] = named("text_completion")[..] else {
+        panic!("{spans:#?}");
+    };
+    assert_eq!(attribute(wrong, "error.type"), Some(&json!("404")));
+    assert_eq!(wrong["status"]["code"], 2);
+    let decisions = named("decide fcfs");
+    assert!(!decisions.is_empty(), "{spans:#?}");
+    assert_eq!(
+        attribute(decisions[0], "elis.decision.outcome"),
+        Some(&json!("plan"))
+    );
+    assert_eq!(spans.len(), 2 + decisions.len());
+}
+
+/// The spans of what a collector was sent.
+fn spans_of(body: Value) -> Vec<Value> {
+    let resource = &body["resourceSpans"][0];
+    let service = attribute(&resource["resource"], "service.name");
+    assert_eq!(service, Some(&json!("elis")));
+    let spans = resource["scopeSpans"][0]["spans"].as_array();
+    spans.unwrap().clone()
+}
+
+/// The request that was served, as its caller and the conventions want its span.
+fn assert_served(fine: &Value) {
     assert_eq!(fine["traceId"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(fine["parentSpanId"], "b7ad6b7169203331");
     assert_eq!(fine["kind"], 2);
@@ -133,16 +146,4 @@ async fn a_collector_gets_a_span_for_each_request_and_each_decision() {
     assert!(fine.get("status").is_none());
     let first = attribute(fine, "gen_ai.latency.time_to_first_token").unwrap();
     assert!(first.as_f64().unwrap() > 0.0);
-    let [wrong] = named("text_completion")[..] else {
-        panic!("{spans:#?}");
-    };
-    assert_eq!(attribute(wrong, "error.type"), Some(&json!("404")));
-    assert_eq!(wrong["status"]["code"], 2);
-    let decisions = named("decide fcfs");
-    assert!(!decisions.is_empty(), "{spans:#?}");
-    assert_eq!(
-        attribute(decisions[0], "elis.decision.outcome"),
-        Some(&json!("plan"))
-    );
-    assert_eq!(spans.len(), 2 + decisions.len());
 }

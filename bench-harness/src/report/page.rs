@@ -110,7 +110,7 @@ pub fn render(document: &Document) -> Result<String, ReportError> {
     )
 }
 
-/// Fills a template that extends the base, escaping everything but the drawings and the style sheet.
+/// Fills a template that extends the base; escapes everything but drawings and the style sheet.
 pub(super) fn fill(template: &str, page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);

@@ -85,79 +85,81 @@ fn a_paper_table_is_a_cell_for_each_model_and_rate() {
     assert_eq!(suite.cells[0].predictor, "elis-paper");
 }
 
+/// What is changed in a good suite, to what, and what must be said of it.
+const REFUSALS: [[&str; 3]; 16] = [
+    [
+        "baselines = [",
+        "baseline = [",
+        "dir/t.toml:3:1: unknown field",
+    ],
+    [
+        "[\"fcfs\"]",
+        "[]",
+        "dir/t.toml:3:13: name at least one baseline",
+    ],
+    [
+        "list = [9]",
+        "list = [3]",
+        "dir/t.toml:9:1: seed 3 is given twice",
+    ],
+    ["list = [9]", "list = []", "dir/t.toml:9:1: 'list' is empty"],
+    [
+        "\"steady\"",
+        "\"stedy\"",
+        "dir/t.toml:17:10: 'stedy' names no workload",
+    ],
+    [
+        "take = 10",
+        "take = 0",
+        "dir/t.toml:17:10: number of requests is 0",
+    ],
+    [
+        "workload = \"steady\", ",
+        "",
+        "dir/t.toml:17:10: give either 'workload'",
+    ],
+    [
+        "seeds = 2",
+        "seeds = 4",
+        "dir/t.toml:13:1: 'seeds' asks for more than the 3",
+    ],
+    [
+        "seeds = 2",
+        "seeds = 2\nworker = { profile = \"sim:x\" }",
+        "19:10: no worker profile 'x'",
+    ],
+    ["seeds = 2", "seeds = 2\npredictor = \"x\"", "19:13: 'x'"],
+    [
+        "id = \"b\"",
+        "id = \"a\"",
+        "dir/t.toml:20:1: cell 'a' is there already",
+    ],
+    [
+        "group = \"h\"",
+        "group = \"g\"",
+        "cells of group 'g' must have one part",
+    ],
+    ["\"azure:absent.csv\"", "\"steady\"", "'steady' is no trace"],
+    [
+        "\"opt-13b\"",
+        "\"opt-66b\"",
+        "dir/t.toml:29:11: the paper has no model 'opt-66b'",
+    ],
+    [
+        "cells = [\"a\"]",
+        "cells = [\"c\"]",
+        "dir/t.toml:36:10: there is no cell 'c'",
+    ],
+    [
+        "[0.0, 20.0, 71.0]",
+        "[0.0]",
+        "'mae_tokens' needs two errors",
+    ],
+];
+
 #[test]
 fn refusals_name_line_and_column_and_what_to_write() {
-    let cases = [
-        (
-            "baselines = [",
-            "baseline = [",
-            "dir/t.toml:3:1: unknown field",
-        ),
-        (
-            "[\"fcfs\"]",
-            "[]",
-            "dir/t.toml:3:13: name at least one baseline",
-        ),
-        (
-            "list = [9]",
-            "list = [3]",
-            "dir/t.toml:9:1: seed 3 is given twice",
-        ),
-        ("list = [9]", "list = []", "dir/t.toml:9:1: 'list' is empty"),
-        (
-            "\"steady\"",
-            "\"stedy\"",
-            "dir/t.toml:17:10: 'stedy' names no workload",
-        ),
-        (
-            "take = 10",
-            "take = 0",
-            "dir/t.toml:17:10: number of requests is 0",
-        ),
-        (
-            "workload = \"steady\", ",
-            "",
-            "dir/t.toml:17:10: give either 'workload'",
-        ),
-        (
-            "seeds = 2",
-            "seeds = 4",
-            "dir/t.toml:13:1: 'seeds' asks for more than the 3",
-        ),
-        (
-            "seeds = 2",
-            "seeds = 2\nworker = { profile = \"sim:x\" }",
-            "19:10: no worker profile 'x'",
-        ),
-        ("seeds = 2", "seeds = 2\npredictor = \"x\"", "19:13: 'x'"),
-        (
-            "id = \"b\"",
-            "id = \"a\"",
-            "dir/t.toml:20:1: cell 'a' is there already",
-        ),
-        (
-            "group = \"h\"",
-            "group = \"g\"",
-            "cells of group 'g' must have one part",
-        ),
-        ("\"azure:absent.csv\"", "\"steady\"", "'steady' is no trace"),
-        (
-            "\"opt-13b\"",
-            "\"opt-66b\"",
-            "dir/t.toml:29:11: the paper has no model 'opt-66b'",
-        ),
-        (
-            "cells = [\"a\"]",
-            "cells = [\"c\"]",
-            "dir/t.toml:36:10: there is no cell 'c'",
-        ),
-        (
-            "[0.0, 20.0, 71.0]",
-            "[0.0]",
-            "'mae_tokens' needs two errors",
-        ),
-    ];
-    for (old, new, says) in cases {
+    for [old, new, says] in REFUSALS {
         let said = refusal(old, new);
         assert!(said.contains(says), "{new}: {said}");
     }

@@ -27,7 +27,7 @@ impl SpanLayer {
         Self { spans, decisions }
     }
 
-    /// The same, which hears of nothing but what becomes a span, whatever the log's own filter says.
+    /// The same, which hears of nothing but what becomes a span, whatever the log's filter says.
     pub(crate) fn filtered<S>(self) -> impl Layer<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -211,7 +211,8 @@ mod tests {
         let models = fields(json!({"path": "/v1/models", "status": 200}));
         assert_eq!(request(&models, 5), None);
         let refused = fields(json!({
-            "path": "/v1/completions", "status": 429, "outcome": "error", "error": "the queue is full",
+            "path": "/v1/completions", "status": 429, "outcome": "error",
+            "error": "the queue is full",
             "duration_ms": 2.0,
         }));
         let span = request(&refused, 5_000_000).unwrap();

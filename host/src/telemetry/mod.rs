@@ -1,5 +1,5 @@
-//! Traces in OpenTelemetry's form, for those who ask for them: a span for each request, named as the
-//! conventions for generative AI have it, and if wanted one for each decision of the policy.
+//! Traces in OpenTelemetry's form, for those who ask for them: a span for each request, named as
+//! the conventions for generative AI have it, and if wanted one for each decision of the policy.
 //!
 //! Spans are made of the log's own events, so nobody needs to know of them, and go out as OTLP over
 //! HTTP in JSON, which every collector takes. What a collector is too slow for is dropped.

@@ -26,7 +26,7 @@ fn files_say_so_or_are_of_a_kind_that_does() {
     let cases: [(&[_], &[u32]); 6] = [
         (&[], &[0, 1]),
         (&[add(true)], &[0, 1]),
-        (&[bos.clone()], &[0, 1]),
+        (std::slice::from_ref(&bos), &[0, 1]),
         (&[bos.clone(), add(true)], &[5, 0, 1]),
         (&[bos.clone(), kind("llama-bpe")], &[5, 0, 1]),
         (&[bos.clone(), kind("llama-bpe"), add(false)], &[0, 1]),
