@@ -160,7 +160,8 @@ fn sized(
     let size = measured_us / rows.iter().map(predicted).sum::<f64>();
     let coefficient = |j| {
         let at = active.iter().position(|&a| a == j);
-        at.map_or(0.0, |at| solution[at] * size)
+        // To picoseconds: the digits behind are those of the arithmetic.
+        at.map_or(0.0, |at| (solution[at] * size * 1e6).round() / 1e6)
     };
     CostModel::Linear {
         base_us: coefficient(0),

@@ -32,6 +32,14 @@ fn module(seed: u64, exports: Option<Vec<u8>>) -> Vec<u8> {
         max_imports: 0,
         max_memory32_bytes: 1 << 20,
         generate_custom_sections: false,
+        // What this host has switched off would be refused unseen.
+        compact_imports_enabled: false,
+        exceptions_enabled: false,
+        gc_enabled: false,
+        memory64_enabled: false,
+        reference_types_enabled: false,
+        threads_enabled: false,
+        wide_arithmetic_enabled: false,
         ..Config::default()
     };
     let noise = noise(seed);
