@@ -89,7 +89,7 @@ async fn a_collector_gets_a_span_for_each_request_and_each_decision() {
     assert_eq!(server.terminate(), 0, "it drained");
 
     // What was not out yet went with the end of the server.
-    let spans: Vec<Value> = bodies.try_iter().flat_map(spans_of).collect();
+    let spans: Vec<Value> = bodies.try_iter().flat_map(|body| spans_of(&body)).collect();
     let named = |name: &str| {
         let found = spans.iter().filter(|span| span["name"] == name);
         found.collect::<Vec<_>>()
@@ -113,7 +113,7 @@ async fn a_collector_gets_a_span_for_each_request_and_each_decision() {
 }
 
 /// The spans of what a collector was sent.
-fn spans_of(body: Value) -> Vec<Value> {
+fn spans_of(body: &Value) -> Vec<Value> {
     let resource = &body["resourceSpans"][0];
     let service = attribute(&resource["resource"], "service.name");
     assert_eq!(service, Some(&json!("elis")));
