@@ -39,7 +39,7 @@ pub struct Cache<P = HostPool> {
 pub struct NoBlock;
 
 impl<P> Cache<P> {
-    /// Shares out the blocks of a pool, and its [`slots`] of host memory.
+    /// Shares out the blocks of a pool, and its slots of host memory.
     pub fn of(pool: P, blocks: u32, swap_blocks: u32) -> Self {
         Self {
             pool,

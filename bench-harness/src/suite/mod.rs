@@ -2,7 +2,7 @@
 //!
 //! A suite is a TOML file, see `suites/README.md`. [`Suite`] is what it says, checked; [`plan`]
 //! picks the cells to run and finds their data; [`run`] runs them one after the other, all policies
-//! and seeds of a cell side by side; [`Document`] is what comes out.
+//! and seeds of a cell side by side; [`SuiteDocument`] is what comes out.
 
 mod assemble;
 pub mod document;
