@@ -61,6 +61,8 @@ impl Vocabulary {
         let tokens = alphabet.into_iter().map(String::from).zip(0..);
         let bpe = BPE::builder()
             .vocab_and_merges(tokens.collect::<Vocab>(), Vec::new())
+            // A whole text is one word here, and one that was seen will hardly be seen again.
+            .cache_capacity(0)
             .build()
             .map_err(|e| VocabularyError::Load(e.to_string()))?;
         let mut tokenizer = Tokenizer::new(bpe);
