@@ -54,7 +54,12 @@ impl Server {
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             child,
-            client: Client::builder().no_proxy().build().unwrap(),
+            // No connection is used twice: one that the server closes after a refusal might be.
+            client: Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap(),
             url,
             admin_url,
         }

@@ -15,7 +15,9 @@ fn later(kind: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_fails_is_taken_down_and_the_last_good_policy_decides_again() {
-    let server = Server::start(&[&WORKER[..], &["--policy", "isrtf"]].concat());
+    // Long enough for a flood to be read on a slow machine, which is not what it is to fall for.
+    let patient = ["--policy", "isrtf", "--decision-budget-ms", "100"];
+    let server = Server::start(&[&WORKER[..], &patient].concat());
     let rogue = server.push("rogue/rogue").await;
     let good = server.policies().await["live"]["digest"].clone();
     let causes = [
