@@ -130,7 +130,8 @@ async fn who_misbehaves_on_trial_never_becomes_live() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn state_goes_over_where_both_can_and_stops_a_promotion_where_not() {
-    let server = Server::start(&WORKER);
+    // A gigabyte takes its time on a slow machine, and it is its size that is to stop it.
+    let server = Server::start(&[&WORKER[..], &["--decision-budget-ms", "1000"]].concat());
     let rogue = server.push("rogue/rogue").await;
     let path = format!("policies/{rogue}/promote");
     let first = server.promote(&rogue, "state = \"count\"").await;
