@@ -32,7 +32,8 @@ async fn a_shadow_is_compared_and_changes_nothing() {
     assert!(count("seen") <= count("offered"));
     assert!(count("compared") <= count("seen"));
     assert_eq!(count("failed"), 0);
-    assert!(count("differed") > 0, "another order: {shadow}");
+    assert!(count("differed") <= count("compared"));
+    // Another order, whether or not so many waited that others would have got the slots.
     assert!(shadow["kendall_tau"].as_f64().unwrap() < 0.99, "{shadow}");
     // It was predicted for, though the live policy asks for no predictions.
     let text = server.metrics().await;
