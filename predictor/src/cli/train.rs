@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Step, Vectors, samples};
+use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
 use elis_predictor::trained::{Card, Figures, Provenance, Trained};
 
 use super::corpus::{Data, bar, vectors};
@@ -41,7 +41,10 @@ pub(crate) struct Train {
     /// What heads look at and how large they are: ours, lexical (no encoder), paper.
     #[arg(long, default_value = "ours", value_name = "NAME")]
     head: String,
-    /// The most epochs of each head.
+    /// Networks of each head, whose answers are averaged; ours and lexical have 4, paper 1.
+    #[arg(long, value_name = "N", value_parser = members)]
+    members: Option<usize>,
+    /// The most epochs of each network.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Windows of 50 tokens that are learned from; later ones are like the last.
@@ -58,6 +61,14 @@ pub(crate) struct Train {
     threads: usize,
 }
 
+/// What `--members` may be.
+fn members(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(members @ 1..=64) => Ok(members),
+        _ => Err("write a number from 1 to 64".to_owned()),
+    }
+}
+
 impl Train {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let recipe = self.recipe()?;
@@ -71,7 +82,7 @@ impl Train {
         };
         let samples = samples(&corpus, Split::ByPrompt, self.steps, self.cap);
         let bar = bar("training");
-        bar.set_length((recipe.arrival_fit.epochs + recipe.later_fit.epochs) as u64);
+        bar.set_length(recipe.epochs() as u64);
         let heads = learn::train(
             &corpus,
             &vectors,
@@ -79,11 +90,14 @@ impl Train {
             &recipe,
             self.cap,
             Some(&self.out),
-            |step, epoch| {
+            |step, member, epoch| {
                 bar.suspend(|| {
                     eprintln!(
-                        "{step:?}: epoch {}, loss {:.4}, validation MAE {:.1} tokens",
-                        epoch.epoch, epoch.loss, epoch.validation_mae_tokens
+                        "{step:?}, member {}: epoch {}, loss {:.4}, validation MAE {:.1} tokens",
+                        member + 1,
+                        epoch.epoch,
+                        epoch.loss,
+                        epoch.validation_mae_tokens
                     );
                 });
                 bar.inc(1);
@@ -92,10 +106,8 @@ impl Train {
         bar.finish_and_clear();
         let card = self.card(&corpus, &recipe, &heads)?;
         Trained::save(&self.out, &card, &heads.arrival.head, &heads.later.head)?;
-        for step in [Step::Arrival, Step::Later] {
-            let path = learn::checkpoint_path(&self.out, step);
-            fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        }
+        learn::clear_checkpoints(&self.out, &recipe)
+            .with_context(|| self.out.display().to_string())?;
         eprintln!(
             "{}: validation MAE {:.1} tokens at arrival, {:.1} later; judge it with\n  \
              elis-predictor eval --predictor {} --data …",
@@ -114,6 +126,10 @@ impl Train {
                 self.head
             );
         };
+        if let Some(members) = self.members {
+            recipe.arrival.members = members;
+            recipe.later.members = members;
+        }
         if let Some(epochs) = self.epochs {
             recipe.arrival_fit.epochs = epochs;
             recipe.later_fit.epochs = epochs;
@@ -149,19 +165,20 @@ impl Train {
                 split: "60 : 20 : 20 by the SHA-256 of the prompt; weights are fitted to the 60, \
                         the 20 say when to stop, the last 20 are for `eval`"
                     .to_owned(),
-                rows: heads.rows,
+                rows: [heads.arrival.rows, heads.later.rows],
                 method: format!(
-                    "head `{}`: cross entropy over bins of remaining tokens, or Huber's loss on \
-                     their logarithm where there are none; AdamW, early stop",
-                    self.head
+                    "head `{}`, the mean of {} networks at arrival and {} later: cross entropy \
+                     over bins of remaining tokens, or Huber's loss on their logarithm where there \
+                     are none; AdamW, early stop",
+                    self.head, recipe.arrival.members, recipe.later.members
                 ),
                 seed: self.seed,
                 cap_tokens: self.cap,
                 resumed_after: [heads.arrival.resumed_after, heads.later.resumed_after],
             },
             figures: Figures {
-                arrival_mae_tokens: heads.arrival.best.validation_mae_tokens,
-                later_mae_tokens: heads.later.best.validation_mae_tokens,
+                arrival_mae_tokens: heads.arrival.validation_mae_tokens,
+                later_mae_tokens: heads.later.validation_mae_tokens,
             },
         })
     }

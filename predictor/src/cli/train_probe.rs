@@ -53,7 +53,7 @@ impl TrainProbe {
         let rows = train.lengths_tokens.len() as u64;
         let checkpoint = self.out.join("probe.checkpoint");
         let path = Some(checkpoint.as_path());
-        let fitted = fit_probe(states.dim, train, &validation, &recipe, path, |epoch| {
+        let fitted = fit_probe(states.dim, &train, &validation, &recipe, path, |epoch| {
             eprintln!(
                 "epoch {}, loss {:.4}, validation MAE {:.1} tokens",
                 epoch.epoch, epoch.loss, epoch.validation_mae_tokens

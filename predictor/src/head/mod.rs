@@ -27,6 +27,21 @@ pub struct Spec {
     pub hidden: Vec<usize>,
     /// Bins of the distribution; 0 for one number, trained on the logarithm of the length.
     pub bins: usize,
+    /// Networks of these sizes whose answers are averaged, each fitted from another seed.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub members: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out a reference"
+)]
+fn is_one(members: &usize) -> bool {
+    *members == 1
 }
 
 /// Everything of a head but its weights.
@@ -78,7 +93,7 @@ impl Shape {
         self.bins.as_ref().map_or(1, Bins::len)
     }
 
-    /// Outputs and inputs of each layer.
+    /// Outputs and inputs of each layer of one member.
     pub fn layers(&self) -> Vec<(usize, usize)> {
         let widths = [self.width()]
             .into_iter()
@@ -105,7 +120,8 @@ pub fn standardise(rows: &mut [f32], mean: &[f32], scale: &[f32]) {
 }
 
 impl Head {
-    /// A head of those layers; `mean` and `scale` standardise its inputs.
+    /// A head of those layers, one member's after the other's; `mean` and `scale` standardise its
+    /// inputs.
     ///
     /// # Errors
     ///
@@ -135,6 +151,37 @@ impl Head {
         })
     }
 
+    /// One head of several that were fitted to the same rows: its answers are their mean.
+    ///
+    /// # Errors
+    ///
+    /// [`HeadError`] where there is none, or they are not of one shape.
+    #[cfg(feature = "learn")]
+    pub(crate) fn joined(heads: Vec<Self>) -> Result<Self, HeadError> {
+        let members = heads.len();
+        let mut heads = heads.into_iter();
+        let mut first = heads.next().ok_or(HeadError::Shape("it has no members"))?;
+        for head in heads {
+            if head.shape != first.shape {
+                return Err(HeadError::Shape("its members differ in shape"));
+            }
+            first.layers.extend(head.layers);
+            first.linear.extend(head.linear);
+        }
+        first.shape.spec.members *= members;
+        Ok(first)
+    }
+
+    /// One of its members, alone.
+    #[cfg(test)]
+    pub(crate) fn member(&self, member: usize) -> Self {
+        let mut shape = self.shape.clone();
+        shape.spec.members = 1;
+        let count = shape.layers().len();
+        let layers = self.layers[member * count..(member + 1) * count].to_vec();
+        Self::new(shape, self.mean.clone(), self.scale.clone(), layers).expect("a part of a head")
+    }
+
     /// What it looks at.
     pub fn shape(&self) -> &Shape {
         &self.shape
@@ -154,26 +201,39 @@ impl Head {
     }
 
     /// What it says of each row, [`Shape::outputs`] numbers: the probabilities of the bins, or
-    /// `ln(1 + tokens)` where there are none. The rows are standardised in place.
+    /// `ln(1 + tokens)` where there are none, each the mean over its members. The rows are
+    /// standardised in place.
     pub fn outputs(&mut self, rows: &mut [f32]) -> Vec<f32> {
         standardise(rows, &self.mean, &self.scale);
-        let count = rows.len() / self.shape.width().max(1);
-        let mut values = rows.to_vec();
-        for (i, layer) in self.linear.iter().enumerate() {
-            if i > 0 {
-                values.iter_mut().for_each(|value| *value = value.max(0.0));
+        let (width, outputs) = (self.shape.width().max(1), self.shape.outputs());
+        let count = rows.len() / width;
+        let share = 1.0 / self.shape.spec.members as f32;
+        let mut mean = vec![0.0; count * outputs];
+        for member in self.linear.chunks_exact(self.shape.layers().len()) {
+            let mut said = forward(member, rows, count, &mut self.scratch);
+            if self.shape.bins.is_some() {
+                said.chunks_exact_mut(outputs).for_each(softmax);
             }
-            let mut out = vec![0.0; count * layer.shape().0];
-            layer.forward(&values, &mut out, &mut self.scratch);
-            values = out;
+            for (mean, said) in mean.iter_mut().zip(said) {
+                *mean += share * said;
+            }
         }
-        if self.shape.bins.is_some() {
-            values
-                .chunks_exact_mut(self.shape.outputs())
-                .for_each(softmax);
-        }
-        values
+        mean
     }
+}
+
+/// What one member's last layer says of `count` rows.
+fn forward(layers: &[Linear], rows: &[f32], count: usize, scratch: &mut Scratch) -> Vec<f32> {
+    let mut values = rows.to_vec();
+    for (i, layer) in layers.iter().enumerate() {
+        if i > 0 {
+            values.iter_mut().for_each(|value| *value = value.max(0.0));
+        }
+        let mut out = vec![0.0; count * layer.shape().0];
+        layer.forward(&values, &mut out, scratch);
+        values = out;
+    }
+    values
 }
 
 /// Logits to probabilities.

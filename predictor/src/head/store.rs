@@ -48,6 +48,11 @@ fn tensor(name: &str, problem: impl Into<String>) -> HeadError {
     }
 }
 
+/// Outputs and inputs of the layers of all members, in the order in which they are numbered.
+fn all_layers(shape: &Shape) -> Vec<(usize, usize)> {
+    shape.layers().repeat(shape.spec.members)
+}
+
 /// Whether the parts of a head belong together.
 pub(super) fn check(
     shape: &Shape,
@@ -64,7 +69,10 @@ pub(super) fn check(
     if shape.bins.as_ref().is_some_and(|bins| !bins.is_sound()) {
         return Err(HeadError::Shape("its bins do not rise"));
     }
-    let expected = shape.layers();
+    if shape.spec.members == 0 {
+        return Err(HeadError::Shape("it has no members"));
+    }
+    let expected = all_layers(shape);
     if layers.len() != expected.len() {
         return Err(HeadError::Shape("it has another number of layers"));
     }
@@ -166,7 +174,7 @@ impl Head {
                 bias: read(&format!("{i}.bias"))?,
             })
         };
-        let layers = shape.layers().into_iter().enumerate().map(layer);
+        let layers = all_layers(&shape).into_iter().enumerate().map(layer);
         let layers = layers.collect::<Result<Vec<_>, HeadError>>()?;
         Self::new(shape, read("mean")?, read("scale")?, layers)
     }

@@ -11,6 +11,7 @@ fn shape(bins: Option<Bins>) -> Shape {
             inputs: vec![Input::PromptEmbedding, Input::ServedModel],
             hidden: vec![3],
             bins: 0,
+            members: 1,
         },
         embedding: 2,
         models: 2,

@@ -89,6 +89,7 @@ impl Trees {
                 inputs,
                 hidden: vec![],
                 bins: 0,
+                members: 1,
             },
             embedding: 0,
             models: corpus.models.len(),

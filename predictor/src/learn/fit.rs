@@ -116,7 +116,7 @@ pub enum FitError {
 /// [`FitError`].
 pub fn fit(
     shape: &Shape,
-    train: Rows,
+    train: &Rows,
     validation: &Rows,
     options: &FitOptions,
     checkpoint: Option<&Path>,
@@ -165,7 +165,7 @@ struct Task<'a> {
 impl<'a> Task<'a> {
     fn new(
         shape: &'a Shape,
-        train: Rows,
+        train: &Rows,
         validation: &'a Rows,
         options: &'a FitOptions,
     ) -> Result<Self, FitError> {
@@ -175,7 +175,7 @@ impl<'a> Task<'a> {
                 "there are no rows to train or to validate on",
             ));
         }
-        let mut inputs = train.inputs;
+        let mut inputs = train.inputs.clone();
         let (mean, scale) = moments(&inputs, shape.width());
         standardise(&mut inputs, &mean, &scale);
         let lengths = train.lengths_tokens.iter();
@@ -396,7 +396,7 @@ fn gather(rows: &[f32], width: usize, batch: &[usize]) -> Vec<f32> {
 }
 
 /// Mean absolute error of the median against every length of a row.
-fn mae(head: &mut Head, rows: &Rows) -> f32 {
+pub(super) fn mae(head: &mut Head, rows: &Rows) -> f32 {
     let summaries = head.predict(&mut rows.inputs.clone());
     let (mut sum, mut count) = (0.0f64, 0u32);
     for (summary, lengths) in summaries.iter().zip(&rows.lengths_tokens) {
@@ -431,6 +431,7 @@ mod tests {
                 inputs: vec![Input::PromptEmbedding],
                 hidden: vec![32],
                 bins,
+                members: 1,
             },
             embedding: 2,
             models: 0,
@@ -452,7 +453,7 @@ mod tests {
 
     fn run(bins: usize, seed: u64) -> Fit {
         let options = options(seed);
-        fit(&shape(bins), rows(500), &rows(100), &options, None, |_| ()).unwrap()
+        fit(&shape(bins), &rows(500), &rows(100), &options, None, |_| ()).unwrap()
     }
 
     #[test]
@@ -475,7 +476,7 @@ mod tests {
     fn nothing_to_learn_from_is_an_error() {
         let empty = fit(
             &shape(0),
-            Rows::default(),
+            &Rows::default(),
             &rows(5),
             &FitOptions::default(),
             None,
@@ -492,7 +493,16 @@ mod tests {
     /// Fits until an epoch is over, then dies as a killed process does: in the middle.
     fn killed_after(epoch: usize, path: &Path, options: &FitOptions) {
         let each = |report: &Epoch| assert!(report.epoch < epoch, "killed");
-        let fit = || fit(&shape(20), rows(500), &rows(100), options, Some(path), each);
+        let fit = || {
+            fit(
+                &shape(20),
+                &rows(500),
+                &rows(100),
+                options,
+                Some(path),
+                each,
+            )
+        };
         catch_unwind(AssertUnwindSafe(fit)).unwrap_err();
     }
 
@@ -507,7 +517,7 @@ mod tests {
             let each = |epoch: &Epoch| each(epoch);
             fit(
                 &shape(20),
-                rows(500),
+                &rows(500),
                 &rows(100),
                 &options,
                 Some(&path),
@@ -543,7 +553,7 @@ mod tests {
         let fit = |options: &FitOptions| {
             fit(
                 &shape(20),
-                rows(500),
+                &rows(500),
                 &rows(100),
                 options,
                 Some(&path),

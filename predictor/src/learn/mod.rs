@@ -23,7 +23,7 @@ pub use embed::{EmbedError, Vectors, embed};
 pub use fit::{Epoch, Fit, FitError, FitOptions, Rows, fit};
 pub use judge::{Only, Row, judge, of_part, step_name};
 pub use probe::{ProbeRecipe, fit_probe};
-pub use recipe::{Heads, Recipe, checkpoint_path, lengths, train};
+pub use recipe::{Fitted, Heads, Recipe, clear_checkpoints, lengths, train};
 pub use sampling::{STEP_TOKENS, Sample, Step, rows, samples};
 pub use states::{States, StatesError, prompt_number};
 pub use ways::{LEVELS, Way, constant, countdown, heads_way, mean_by, prompt_only};

@@ -49,14 +49,14 @@ impl ProbeRecipe {
 /// [`FitError`].
 pub fn fit_probe(
     dim: usize,
-    train: Rows,
+    train: &Rows,
     validation: &Rows,
     recipe: &ProbeRecipe,
     checkpoint: Option<&Path>,
     each: impl FnMut(&Epoch),
 ) -> Result<Fit, FitError> {
     let states = |rows: &Rows| rows.lengths_tokens.len() * dim == rows.inputs.len();
-    if dim == 0 || !states(&train) || !states(validation) {
+    if dim == 0 || !states(train) || !states(validation) {
         return Err(FitError::TooLittle("not every length has a hidden state"));
     }
     let bins = Bins::equal(recipe.bins, recipe.last_tokens);
@@ -66,6 +66,7 @@ pub fn fit_probe(
             inputs: vec![Input::HiddenState],
             hidden: vec![recipe.hidden],
             bins: bins.len(),
+            members: 1,
         },
         embedding: dim,
         models: 0,
@@ -129,10 +130,10 @@ mod tests {
             hidden: 64,
             ..ProbeRecipe::trail(3)
         };
-        let fit = |train| fit_probe(24, train, &validation, &recipe, None, |_| ()).unwrap();
-        let fitted = fit(train.clone());
+        let fit = || fit_probe(24, &train, &validation, &recipe, None, |_| ()).unwrap();
+        let fitted = fit();
         assert_eq!(
-            fit(train).epochs,
+            fit().epochs,
             fitted.epochs,
             "the same seed gives the same probe"
         );
@@ -174,7 +175,7 @@ mod tests {
             lengths_tokens: vec![vec![1.0]; 3],
         };
         let recipe = ProbeRecipe::trail(0);
-        let said = fit_probe(2, rows.clone(), &rows, &recipe, None, |_| ()).unwrap_err();
+        let said = fit_probe(2, &rows, &rows, &recipe, None, |_| ()).unwrap_err();
         assert!(said.to_string().contains("has a hidden state"), "{said}");
     }
 }

@@ -1,13 +1,14 @@
 //! The two heads of a predictor, from samples to figures, for one choice of inputs and sizes.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::Part;
 use super::corpus::Corpus;
 use super::embed::Vectors;
-use super::fit::{Epoch, Fit, FitError, FitOptions, Rows, fit};
+use super::fit::{Epoch, FitError, FitOptions, Rows, fit, mae};
 use super::sampling::{Sample, Step, rows};
-use crate::head::{Bins, Input, Shape, Spec};
+use crate::head::{Bins, Head, Input, Shape, Spec};
 
 /// What a predictor is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +24,13 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Ours: words and embeddings, a distribution over 40 bins.
+    /// Ours: words and embeddings, a distribution over 40 bins, the mean of four networks.
     pub fn ours(seed: u64) -> Self {
         let spec = |inputs: &[Input], hidden: &[usize]| Spec {
             inputs: inputs.to_vec(),
             hidden: hidden.to_vec(),
             bins: 40,
+            members: 4,
         };
         Self {
             arrival: spec(
@@ -88,6 +90,7 @@ impl Recipe {
             inputs: vec![Input::TextEmbedding],
             hidden: vec![1024; 7],
             bins: 0,
+            members: 1,
         };
         let fit = FitOptions {
             epochs: 6,
@@ -117,11 +120,30 @@ impl Recipe {
         }
     }
 
-    /// The recipe whose heads have these specifications.
+    /// The recipe whose heads have these specifications, but for their number of members.
     pub fn of(arrival: &Spec, later: &Spec, seed: u64) -> Option<Self> {
-        [Self::ours(seed), Self::lexical(seed), Self::paper(seed)]
+        let recipes = [Self::ours(seed), Self::lexical(seed), Self::paper(seed)];
+        let with_members = |mut recipe: Self| {
+            recipe.arrival.members = arrival.members;
+            recipe.later.members = later.members;
+            recipe
+        };
+        recipes
             .into_iter()
+            .map(with_members)
             .find(|recipe| (&recipe.arrival, &recipe.later) == (arrival, later))
+    }
+
+    /// The most epochs of all members of both heads.
+    pub fn epochs(&self) -> usize {
+        let heads = [
+            (&self.arrival, &self.arrival_fit),
+            (&self.later, &self.later_fit),
+        ];
+        heads
+            .iter()
+            .map(|(spec, fit)| spec.members * fit.epochs)
+            .sum()
     }
 
     /// Whether any of its heads reads embeddings.
@@ -135,11 +157,22 @@ impl Recipe {
 #[derive(Debug)]
 pub struct Heads {
     /// For arrival.
-    pub arrival: Fit,
+    pub arrival: Fitted,
     /// For later.
-    pub later: Fit,
-    /// Rows that each was fitted to.
-    pub rows: [u64; 2],
+    pub later: Fitted,
+}
+
+/// A head whose members are fitted.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The head.
+    pub head: Head,
+    /// Rows that it was fitted to.
+    pub rows: u64,
+    /// Mean absolute error of its median on the validation rows.
+    pub validation_mae_tokens: f32,
+    /// The epoch after which the last member that was interrupted went on from a checkpoint.
+    pub resumed_after: Option<usize>,
 }
 
 /// The lengths that a sample may turn out to have. At arrival those are all that the prompt was
@@ -154,16 +187,39 @@ pub fn lengths(corpus: &Corpus, sample: &Sample, cap_tokens: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Where the fit of a head is kept while it goes on.
-pub fn checkpoint_path(folder: &Path, step: Step) -> PathBuf {
-    folder.join(match step {
-        Step::Arrival => "arrival.checkpoint",
-        Step::Later => "later.checkpoint",
-    })
+/// Where the fit of a member of a head is kept while it goes on.
+fn checkpoint_path(folder: &Path, step: Step, member: usize) -> PathBuf {
+    let head = match step {
+        Step::Arrival => "arrival",
+        Step::Later => "later",
+    };
+    folder.join(format!("{head}.{member}.checkpoint"))
 }
 
-/// Fits both heads to the training part of the samples; `each` hears of every epoch. With a folder
-/// for checkpoints, what was interrupted there goes on, and what was fitted is not fitted again.
+/// Removes what [`train`] kept in a folder, once its heads are saved.
+///
+/// # Errors
+///
+/// Those of the file system; what is not there is no error.
+pub fn clear_checkpoints(folder: &Path, recipe: &Recipe) -> io::Result<()> {
+    let heads = [
+        (Step::Arrival, &recipe.arrival),
+        (Step::Later, &recipe.later),
+    ];
+    for (step, spec) in heads {
+        for member in 0..spec.members {
+            match fs::remove_file(checkpoint_path(folder, step, member)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fits both heads to the training part of the samples; `each` hears of every epoch of every member,
+/// the members counted from 0. With a folder for checkpoints, what was interrupted there goes on,
+/// and what was fitted is not fitted again.
 ///
 /// # Errors
 ///
@@ -175,9 +231,38 @@ pub fn train(
     recipe: &Recipe,
     cap_tokens: u32,
     checkpoints: Option<&Path>,
-    mut each: impl FnMut(Step, &Epoch),
+    mut each: impl FnMut(Step, usize, &Epoch),
 ) -> Result<Heads, FitError> {
     let mut one = |step: Step, spec: &Spec, options: &FitOptions| {
+        let task = Task::new((corpus, vectors), samples, step, spec, cap_tokens)?;
+        task.fit(options, checkpoints, &mut |member, epoch| {
+            each(step, member, epoch);
+        })
+    };
+    Ok(Heads {
+        arrival: one(Step::Arrival, &recipe.arrival, &recipe.arrival_fit)?,
+        later: one(Step::Later, &recipe.later, &recipe.later_fit)?,
+    })
+}
+
+/// A head that is to be fitted.
+struct Task {
+    step: Step,
+    /// That of one member.
+    shape: Shape,
+    members: usize,
+    train: Rows,
+    validation: Rows,
+}
+
+impl Task {
+    fn new(
+        (corpus, vectors): (&Corpus, &Vectors),
+        samples: &[Sample],
+        step: Step,
+        spec: &Spec,
+        cap_tokens: u32,
+    ) -> Result<Self, FitError> {
         let of = |part: Part| -> Vec<Sample> {
             let mine = |sample: &&Sample| sample.at() == step && sample.part == part;
             samples.iter().filter(mine).copied().collect()
@@ -188,7 +273,10 @@ pub fn train(
             .flat_map(|s| lengths(corpus, s, cap_tokens))
             .collect();
         let shape = Shape {
-            spec: spec.clone(),
+            spec: Spec {
+                members: 1,
+                ..spec.clone()
+            },
             embedding: vectors.dim(),
             models: corpus.models.len(),
             bins: (spec.bins > 0)
@@ -209,18 +297,151 @@ pub fn train(
                 .map(|s| lengths(corpus, s, cap_tokens))
                 .collect(),
         };
-        let count = train.len() as u64;
-        let (train, validation) = (made(&train), made(&validation));
-        let path = checkpoints.map(|folder| checkpoint_path(folder, step));
-        let each = |epoch: &Epoch| each(step, epoch);
-        let fitted = fit(&shape, train, &validation, options, path.as_deref(), each)?;
-        Ok((fitted, count))
-    };
-    let (arrival, arrival_rows) = one(Step::Arrival, &recipe.arrival, &recipe.arrival_fit)?;
-    let (later, later_rows) = one(Step::Later, &recipe.later, &recipe.later_fit)?;
-    Ok(Heads {
-        arrival,
-        later,
-        rows: [arrival_rows, later_rows],
-    })
+        Ok(Self {
+            step,
+            members: spec.members,
+            train: made(&train),
+            validation: made(&validation),
+            shape,
+        })
+    }
+
+    /// Members differ by their seeds alone.
+    fn fit(
+        &self,
+        options: &FitOptions,
+        checkpoints: Option<&Path>,
+        each: &mut dyn FnMut(usize, &Epoch),
+    ) -> Result<Fitted, FitError> {
+        let mut heads = Vec::with_capacity(self.members);
+        let mut resumed_after = None;
+        for member in 0..self.members {
+            let options = FitOptions {
+                seed: options.seed.wrapping_add(SEED_STEP * member as u64),
+                ..options.clone()
+            };
+            let path = checkpoints.map(|folder| checkpoint_path(folder, self.step, member));
+            let each = |epoch: &Epoch| each(member, epoch);
+            let (train, validation) = (&self.train, &self.validation);
+            let fitted = fit(
+                &self.shape,
+                train,
+                validation,
+                &options,
+                path.as_deref(),
+                each,
+            )?;
+            resumed_after = fitted.resumed_after.or(resumed_after);
+            heads.push(fitted.head);
+        }
+        let mut head = Head::joined(heads)?;
+        Ok(Fitted {
+            validation_mae_tokens: mae(&mut head, &self.validation),
+            head,
+            rows: self.train.lengths_tokens.len() as u64,
+            resumed_after,
+        })
+    }
+}
+
+/// Between the seeds of members, so that those of two predictors do not meet.
+const SEED_STEP: u64 = 1_000_003;
+
+#[cfg(test)]
+mod tests {
+    use elis_workloads::responses::Response;
+
+    use super::super::corpus::Split;
+    use super::super::sampling::samples;
+    use super::*;
+
+    /// Lists with as many items of 20 tokens as the prompt asks for, give or take some words.
+    fn corpus() -> Corpus {
+        let response = |i: u32| {
+            let items = 2 + i % 9;
+            let list = (1..=items).map(|n| format!("{n}. A fact about it.\n"));
+            let tokens = 20 * items + i * 37 % 31;
+            Response {
+                id: i.to_string(),
+                source: "s".to_owned(),
+                licence: String::new(),
+                model: "m".to_owned(),
+                prompt: format!("List {items} facts about number {i}.").into(),
+                text: list.collect::<String>().into(),
+                prompt_tokens: 9,
+                output_tokens: tokens,
+                samples_tokens: vec![tokens],
+            }
+        };
+        Corpus::new((0..400).map(response).collect())
+    }
+
+    fn recipe(members: usize) -> Recipe {
+        let mut recipe = Recipe::lexical(3);
+        for (spec, fit) in [
+            (&mut recipe.arrival, &mut recipe.arrival_fit),
+            (&mut recipe.later, &mut recipe.later_fit),
+        ] {
+            (spec.hidden, spec.members, fit.epochs) = (vec![16], members, 4);
+        }
+        recipe
+    }
+
+    fn trained(members: usize, folder: Option<&Path>) -> (Heads, usize) {
+        let corpus = corpus();
+        let all = samples(&corpus, Split::ByPrompt, 4, 2048);
+        let mut epochs = 0;
+        let each = |_, _, _: &Epoch| epochs += 1;
+        let (none, recipe) = (Vectors::default(), recipe(members));
+        let heads = train(&corpus, &none, &all, &recipe, 2048, folder, each).unwrap();
+        (heads, epochs)
+    }
+
+    #[test]
+    fn a_head_says_the_mean_of_its_members() {
+        let (mut alone, _) = trained(1, None);
+        let (mut both, _) = trained(2, None);
+        let (head, joint) = (&mut alone.later.head, &mut both.later.head);
+        let mut second = joint.member(1);
+        let rows: Vec<f32> = (0..3 * head.shape().width())
+            .map(|i| (i % 7) as f32)
+            .collect();
+        let said = |head: &mut Head| head.outputs(&mut rows.clone());
+        assert_eq!(joint.shape().spec.members, 2);
+        assert_eq!(
+            joint.layers()[..2],
+            *head.layers(),
+            "the first has the seed of one alone"
+        );
+        let means = said(head).into_iter().zip(said(&mut second));
+        for (joint, (a, b)) in said(joint).into_iter().zip(means) {
+            assert!((joint - 0.5 * (a + b)).abs() < 1e-6, "{joint} {a} {b}");
+            assert!(a != b);
+        }
+    }
+
+    #[test]
+    fn members_that_were_fitted_are_not_fitted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, epochs) = trained(2, Some(folder.path()));
+        let (again, none) = trained(2, Some(folder.path()));
+        assert!(epochs > 0 && none == 0, "{epochs} {none}");
+        assert_eq!(first.later.head.layers(), again.later.head.layers());
+        assert!(again.arrival.resumed_after.is_some());
+        clear_checkpoints(folder.path(), &recipe(2)).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        clear_checkpoints(folder.path(), &recipe(2)).unwrap();
+    }
+
+    #[test]
+    fn a_recipe_is_known_by_its_heads_whatever_their_number() {
+        let mut recipe = Recipe::ours(0);
+        recipe.later.members = 9;
+        assert_eq!(
+            Recipe::of(&recipe.arrival, &recipe.later, 0),
+            Some(recipe.clone())
+        );
+        recipe.later.hidden.push(1);
+        assert_eq!(Recipe::of(&recipe.arrival, &recipe.later, 0), None);
+    }
 }

@@ -139,12 +139,14 @@ pub fn prompt_only(
             inputs: vec![Input::PromptLexical, Input::ServedModel],
             hidden: vec![],
             bins: 0,
+            members: 1,
         }
     } else {
         Spec {
             inputs: vec![Input::PromptEmbedding, Input::ServedModel],
             hidden: vec![256, 128],
             bins: 0,
+            members: 1,
         }
     };
     let fit = FitOptions {
@@ -158,7 +160,7 @@ pub fn prompt_only(
         later: spec,
         later_fit: FitOptions { epochs: 1, ..fit },
     };
-    let mut fitted = recipe::train(corpus, vectors, all, &recipe, u32::MAX, None, |_, _| ())?;
+    let mut fitted = recipe::train(corpus, vectors, all, &recipe, u32::MAX, None, |_, _, _| ())?;
     let served = |response: usize| Some(corpus.model_of[response]);
     let arrival = at_arrival(judged);
     let heads = [&mut fitted.arrival.head, &mut fitted.later.head];

@@ -19,6 +19,7 @@ fn shape() -> Shape {
             inputs: vec![Input::HiddenState],
             hidden: vec![],
             bins: 4,
+            members: 1,
         },
         embedding: DIM,
         models: 0,

@@ -13,6 +13,7 @@ fn card(inputs: Vec<Input>) -> Card {
             inputs,
             hidden: vec![],
             bins: 8,
+            members: 1,
         },
         embedding: 4,
         models: 1,

@@ -264,7 +264,7 @@ fn again(
     name: &str,
 ) -> anyhow::Result<Vec<Row>> {
     let all = samples(corpus, split, steps, cap);
-    let mut fitted = learn::train(corpus, vectors, &all, recipe, cap, None, |_, _| ())?;
+    let mut fitted = learn::train(corpus, vectors, &all, recipe, cap, None, |_, _, _| ())?;
     let test = of_part(&all, Part::Test);
     let served = |response: usize| Some(corpus.model_of[response]);
     let heads = [&mut fitted.arrival.head, &mut fitted.later.head];
