@@ -205,6 +205,7 @@ impl Load {
         }
         Length::Natural {
             max_tokens: self.stream.max_output_tokens.unwrap_or(NATURAL_TOKENS),
+            told: self.request.tell_lengths,
         }
     }
 

@@ -35,6 +35,9 @@ pub enum Length {
     Natural {
         /// The most tokens.
         max_tokens: u32,
+        /// The workload's length goes along as `oracle_tokens`, for a server that is to know it
+        /// beforehand (`elis serve --predictor oracle`).
+        told: bool,
     },
 }
 
@@ -80,7 +83,12 @@ impl RequestMaker {
                 body["max_tokens"] = arrival.output_tokens.into();
                 body["ignore_eos"] = true.into();
             }
-            Length::Natural { max_tokens } => body["max_tokens"] = max_tokens.into(),
+            Length::Natural { max_tokens, told } => {
+                body["max_tokens"] = max_tokens.into();
+                if told {
+                    body["oracle_tokens"] = arrival.output_tokens.into();
+                }
+            }
         }
         if let Some(tenant) = self.tenants.get(arrival.tenant as usize) {
             body["user"] = tenant.as_str().into();
@@ -196,7 +204,11 @@ mod tests {
     fn what_the_workload_knows_more_is_sent() {
         let mut maker = maker(Api::Completions);
         maker.tenants = ["a", "b"].map(String::from).into();
-        maker.length = Length::Natural { max_tokens: 99 };
+        let natural = |told| Length::Natural {
+            max_tokens: 99,
+            told,
+        };
+        maker.length = natural(false);
         maker.extra.insert("temperature".into(), json!(0.5));
         let mut arrival = arrival(None);
         arrival.priority = 3;
@@ -210,5 +222,12 @@ mod tests {
         assert!(sent.get("ttft_deadline_ms").is_none());
         assert!(sent.get("ignore_eos").is_none());
         assert_eq!(sent["temperature"], 0.5);
+        assert!(sent.get("oracle_tokens").is_none());
+        maker.length = natural(true);
+        let sent = body(&maker, &arrival);
+        assert_eq!(
+            (&sent["max_tokens"], &sent["oracle_tokens"]),
+            (&json!(99), &json!(7))
+        );
     }
 }

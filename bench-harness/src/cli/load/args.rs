@@ -84,6 +84,10 @@ pub(super) struct RequestArgs {
     /// max_tokens and vLLM's ignore_eos give each response the length that the stream has
     #[arg(long)]
     pub(super) natural: bool,
+    /// Tell the server how long each response will be, as the stream has it, in `oracle_tokens`:
+    /// for `elis serve --predictor oracle`, where a first pass has shown the model's own lengths
+    #[arg(long, requires = "natural")]
+    pub(super) tell_lengths: bool,
     /// Where made-up token ids lie
     #[arg(
         long,

@@ -110,7 +110,7 @@ impl Setting<'_> {
             "prompts": prompts,
             "lengths": match maker.length {
                 Length::Exact => "as in the workload, by max_tokens and ignore_eos".to_owned(),
-                Length::Natural { max_tokens } => format!("the model's, at most {max_tokens}"),
+                Length::Natural { max_tokens, .. } => format!("the model's, at most {max_tokens}"),
             },
             "temperature": 0,
             "extra_body": maker.extra,
