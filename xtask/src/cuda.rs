@@ -68,16 +68,14 @@ pub(crate) fn test() -> anyhow::Result<()> {
     workspace::run(&mut cargo)
 }
 
-/// Type checks and lints of what only a build with CUDA compiles. It has a build folder of its own,
-/// so that ordinary builds find theirs as they left it.
+/// Type checks and lints of what only a build with CUDA compiles. All else of the workspace goes
+/// along, so that crates have the features that they have in the other lints, and only those that
+/// know CUDA are checked again.
 pub(crate) fn check() -> anyhow::Result<()> {
     let root = workspace::root();
-    let folder = target_dir(&root).join("check");
     let mut cargo = workspace::cargo(&root);
-    cargo.args(["clippy", "-p", "elis-llm", "--features", "cuda"]);
-    cargo.arg("--target-dir").arg(&folder);
+    cargo.args(["clippy", "--workspace", "--features", "elis-host/cuda"]);
     cargo.args(["--", "--deny", "warnings"]);
-    cargo.env("CARGO_BUILD_BUILD_DIR", &folder);
     cargo.env("CUDA_COMPUTE_CAP", COMPUTE);
     workspace::run(cargo.env("PATH", path_with(&root.join("xtask/cuda"))?))
 }

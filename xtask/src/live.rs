@@ -24,7 +24,9 @@ pub(crate) fn run(seeds: u64) -> anyhow::Result<()> {
     models::run()?;
     let root = workspace::root();
     let mut build = workspace::cargo(&root);
+    // Without what tests add to the features of libraries.
     build.args(["build", "--release", "--workspace", "--bins"]);
+    build.args(["--exclude", "elis-tests"]);
     workspace::run(&mut build)?;
     let elis = workspace::target_dir(&root).join("release/elis");
     let mut serve = std::process::Command::new(elis);

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands; CI calls exactly this.
 
+use std::time::Instant;
+
 use anyhow::Context as _;
 use clap::Args;
 
@@ -18,23 +20,15 @@ pub(crate) fn run(options: &Test) -> anyhow::Result<()> {
     if options.cuda {
         return cuda::test();
     }
-    let root = workspace::root();
     workspace::add_target("wasm32v1-none")?;
-    step("format", &["fmt", "--all", "--check"])?;
-    step(
+    cargo("format", &["fmt", "--all", "--check"])?;
+    cargo(
         "the core without std",
         &["check", "-p", "elis-scheduler", "--target", "wasm32v1-none"],
     )?;
-    println!("== policies");
-    policies::run()?;
-    println!("== policies in Python and JavaScript");
-    if let Err(why) = interpreted::run() {
-        println!("left out, their tests will say so too: {why:#}");
-    }
-    println!("== models");
-    if let Err(why) = models::run() {
-        println!("left out, their tests will say so too: {why:#}");
-    }
+    step("policies", policies::run)?;
+    optional("policies in Python and JavaScript", interpreted::run);
+    optional("models", models::run);
     let lints = [
         "clippy",
         "--workspace",
@@ -43,27 +37,49 @@ pub(crate) fn run(options: &Test) -> anyhow::Result<()> {
         "--deny",
         "warnings",
     ];
-    step("lints", &lints)?;
-    println!("== lints of what is for CUDA only");
-    cuda::check().context("lints of what is for CUDA only")?;
+    cargo("lints", &lints)?;
+    step("lints of what is for CUDA only", cuda::check)?;
     // With the tests, so that dependencies are built once, with the features that both need.
-    step("build", &["build", "--workspace", "--bins", "--tests"])?;
-    println!("== tests");
-    let mut tests = workspace::cargo(&root);
-    match cuda::nvrtc() {
-        Ok(libraries) => _ = tests.env("ELIS_NVRTC", libraries),
-        Err(why) => println!("kernels are not compiled: {why:#}"),
-    }
-    workspace::run(tests.args(["test", "--workspace"])).context("tests")?;
-    println!("== documentation");
-    let mut doc = workspace::cargo(&root);
-    doc.env("RUSTDOCFLAGS", "--deny warnings");
-    workspace::run(doc.args(["doc", "--workspace", "--no-deps"])).context("documentation")?;
+    cargo("build", &["build", "--workspace", "--bins", "--tests"])?;
+    step("tests", tests)?;
+    step("documentation", documentation)?;
     println!("== all of it passed");
     Ok(())
 }
 
-fn step(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+fn tests() -> anyhow::Result<()> {
+    let mut tests = workspace::cargo(&workspace::root());
+    match cuda::nvrtc() {
+        Ok(libraries) => _ = tests.env("ELIS_NVRTC", libraries),
+        Err(why) => println!("kernels are not compiled: {why:#}"),
+    }
+    workspace::run(tests.args(["test", "--workspace"]))
+}
+
+fn documentation() -> anyhow::Result<()> {
+    let mut doc = workspace::cargo(&workspace::root());
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    workspace::run(doc.args(["doc", "--workspace", "--no-deps"]))
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    step(what, || {
+        workspace::run(workspace::cargo(&workspace::root()).args(arguments))
+    })
+}
+
+/// A part of the whole, with the time that it took.
+fn step(what: &str, part: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     println!("== {what}");
-    workspace::run(workspace::cargo(&workspace::root()).args(arguments)).context(what.to_owned())
+    let start = Instant::now();
+    part().with_context(|| what.to_owned())?;
+    println!("== {what}: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A part for which this machine may lack what it takes; the tests that need it say so again.
+fn optional(what: &str, part: impl FnOnce() -> anyhow::Result<()>) {
+    if let Err(why) = step(what, part) {
+        println!("left out, their tests will say so too: {why:#}");
+    }
 }
