@@ -145,8 +145,8 @@ fn start_ticker(engine: &Engine) -> Result<(), RuntimeError> {
 pub(crate) enum Budget {
     /// Units of fuel.
     Fuel(u64),
-    /// Ticks of the clock, and the time of the thread that they stand for.
-    Ticks(u64, Duration),
+    /// Time of the thread.
+    Time(Duration),
     /// No limit.
     Unlimited,
 }
@@ -156,12 +156,7 @@ impl Metering {
     pub(crate) fn decision(self) -> Budget {
         match self {
             Self::Fuel { per_decision } => Budget::Fuel(per_decision),
-            // The first tick may come at once, so it does not count.
-            Self::Epoch { budget_ms } => {
-                let ms = Duration::from_millis(u64::from(budget_ms));
-                let ticks = ms.as_micros().div_ceil(TICK.as_micros()) as u64 + 1;
-                Budget::Ticks(ticks, ms)
-            }
+            Self::Epoch { budget_ms } => Budget::Time(Duration::from_millis(u64::from(budget_ms))),
             Self::Off => Budget::Unlimited,
         }
     }
@@ -170,10 +165,7 @@ impl Metering {
     pub(crate) fn start(self) -> Budget {
         match self.decision() {
             Budget::Fuel(units) => Budget::Fuel(units.saturating_mul(START_BUDGETS)),
-            Budget::Ticks(ticks, cpu) => Budget::Ticks(
-                ticks.saturating_mul(START_BUDGETS),
-                cpu.saturating_mul(START_BUDGETS as u32),
-            ),
+            Budget::Time(cpu) => Budget::Time(cpu.saturating_mul(START_BUDGETS as u32)),
             Budget::Unlimited => Budget::Unlimited,
         }
     }

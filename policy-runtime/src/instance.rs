@@ -9,7 +9,7 @@ use wasmtime::{Store, Trap};
 
 use crate::contract::{self, Policy, TypedColumn};
 use crate::engine::{Budget, Shared, text};
-use crate::limits::{Limits, thread_time};
+use crate::limits::Limits;
 use crate::load::{Blueprint, LoadedPolicy};
 use crate::packed::{self, PackedPolicy};
 use crate::{LoadError, StartError};
@@ -26,7 +26,8 @@ pub struct Decision {
     pub fuel_used: u64,
     /// Time taken, the crossing into the sandbox and back included.
     pub wall: Duration,
-    /// Time that the thread ran for it, zero unless decisions are metered by the clock.
+    /// Time that the thread ran for it, the first half millisecond by the clock; zero unless
+    /// decisions are metered by the clock.
     pub cpu: Duration,
     /// Whether the machine was busy with others for longer than the budget. It is no failure.
     pub stalled: bool,
@@ -80,7 +81,7 @@ fn instantiate(shared: &Shared, blueprint: &Blueprint) -> Result<(Store<Limits>,
             .saturating_mul(2 * size_of::<u64>())
             .saturating_add(ANSWER_MARGIN_BYTES),
     );
-    grant(&mut store, options.metering.start());
+    grant(&mut store, Instant::now(), options.metering.start());
     let guest = match blueprint {
         Blueprint::Typed(pre) => pre.instantiate(&mut store).map(Guest::Typed),
         Blueprint::Packed(pre) => pre.instantiate(&mut store).map(Guest::Packed),
@@ -159,22 +160,15 @@ impl PolicyInstance {
 
     /// Asks for a decision.
     pub fn decide(&mut self, snapshot: &Snapshot<'_>) -> Decision {
-        grant(&mut self.store, self.budget);
+        let begin = Instant::now();
+        grant(&mut self.store, begin, self.budget);
         self.store.data_mut().denied = false;
-        let metered = matches!(self.budget, Budget::Ticks(..));
-        let ran = || {
-            if metered {
-                thread_time()
-            } else {
-                Duration::ZERO
-            }
-        };
-        let (begin, before) = (Instant::now(), ran());
         let answer = self.call(snapshot);
-        let (wall, cpu) = (begin.elapsed(), ran().saturating_sub(before));
+        let wall = begin.elapsed();
+        let cpu = self.store.data().used(wall);
         let fuel_used = match self.budget {
             Budget::Fuel(granted) => granted.saturating_sub(self.store.get_fuel().unwrap_or(0)),
-            Budget::Ticks(..) | Budget::Unlimited => 0,
+            Budget::Time(_) | Budget::Unlimited => 0,
         };
         let answer = answer
             .map_err(|e| failure(&self.store, &e))
@@ -240,7 +234,7 @@ impl PolicyInstance {
     ///
     /// The policy ends instead of answering, and is dead.
     pub fn export_state(&mut self) -> Result<Vec<u8>, StartError> {
-        grant(&mut self.store, self.budget);
+        grant(&mut self.store, Instant::now(), self.budget);
         self.store.data_mut().denied = false;
         let Guest::Typed(policy) = &self.guest else {
             return Ok(Vec::new());
@@ -260,7 +254,7 @@ impl PolicyInstance {
     ///
     /// The policy refuses it, or ends instead of answering.
     pub fn import_state(&mut self, state: &[u8]) -> Result<(), StartError> {
-        grant(&mut self.store, self.budget);
+        grant(&mut self.store, Instant::now(), self.budget);
         self.store.data_mut().denied = false;
         let answer = match &self.guest {
             Guest::Typed(policy) => policy
@@ -278,13 +272,14 @@ impl PolicyInstance {
     }
 }
 
-/// Gives a store what the next call may cost. A store without a fresh grant would trap at once.
-fn grant(store: &mut Store<Limits>, budget: Budget) {
+/// Gives a store what the call that begins now may cost. A store without a fresh grant would trap
+/// at once.
+fn grant(store: &mut Store<Limits>, now: Instant, budget: Budget) {
     match budget {
         // Fuel is on exactly when the budget is in fuel; should it not be, the call just traps.
         Budget::Fuel(units) => drop(store.set_fuel(units)),
-        Budget::Ticks(ticks, cpu) => {
-            store.data_mut().grant_cpu(cpu);
+        Budget::Time(cpu) => {
+            let ticks = store.data_mut().grant_cpu(now, cpu);
             store.set_epoch_deadline(ticks);
         }
         Budget::Unlimited => {}
@@ -312,13 +307,19 @@ mod tests {
     use super::*;
     use crate::{Metering, Options, Runtime};
 
-    /// Counts to a hundred million, which takes some tens of milliseconds.
-    const COUNTS: &str = r#"(module (func (export "f") (local $i i32)
-        (loop $l (br_if $l (i32.lt_u
-            (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000000))))))"#;
+    /// Counts to one and then to a hundred million, which takes some tens of milliseconds; before
+    /// each it turns the clock.
+    const COUNTS: &str = r#"(module
+        (import "" "turn" (func $turn))
+        (func $count (param $n i32) (local $i i32)
+            (loop $l (br_if $l (i32.lt_u
+                (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n)))))
+        (func (export "f")
+            (call $turn) (call $count (i32.const 1))
+            (call $turn) (call $count (i32.const 100000000))))"#;
 
     /// Runs it under a budget whose clock the test turns: all ticks that it stands for are over at
-    /// once.
+    /// once, so that the thread is looked at, and then again.
     fn count(budget_ms: u32) -> (wasmtime::Result<()>, bool) {
         let metering = Metering::Epoch { budget_ms };
         let runtime = Runtime::new(Options {
@@ -330,12 +331,13 @@ mod tests {
             wasmtime::Module::new(&shared.engine, wat::parse_str(COUNTS).unwrap()).unwrap();
         let mut store = Store::new(&shared.engine, Limits::new(1 << 20));
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline()));
-        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let engine = shared.engine.clone();
+        let turn = wasmtime::Func::wrap(&mut store, move || {
+            (0..=u64::from(budget_ms) * 4).for_each(|_| engine.increment_epoch());
+        });
+        let instance = wasmtime::Instance::new(&mut store, &module, &[turn.into()]).unwrap();
         let run = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
-        grant(&mut store, metering.decision());
-        for _ in 0..=u64::from(budget_ms) * 4 {
-            shared.engine.increment_epoch();
-        }
+        grant(&mut store, Instant::now(), metering.decision());
         let ended = run.call(&mut store, ());
         (ended, store.data().stalled())
     }

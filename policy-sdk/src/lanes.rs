@@ -23,13 +23,31 @@ pub struct F32s(imp::F32s);
 #[derive(Debug, Clone, Copy)]
 pub struct U32s(imp::U32s);
 
-/// The group of a column that begins at a row; past its end there are zeros.
+/// Maps a score to an integer with the same order. In integers throughout: the sandbox has to make
+/// every NaN that float arithmetic yields the same, which costs more than the arithmetic.
 #[inline(always)]
-fn group<T: Copy + Default>(column: &[T], first: usize) -> [T; WIDTH] {
-    match column[first.min(column.len())..].first_chunk() {
-        Some(group) => *group,
-        None => partial(column, first),
-    }
+pub(crate) fn sort_key(score: f32) -> u32 {
+    const SIGN: u32 = 1 << 31;
+    let infinity = f32::INFINITY.to_bits();
+    let bits = match score.to_bits() {
+        SIGN => 0,
+        bits if bits & !SIGN > infinity => infinity,
+        bits => bits,
+    };
+    // The bits of floats order like integers, except that negative ones run backwards.
+    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | SIGN)
+}
+
+/// A key and its row as one word that sorts like the key.
+#[inline(always)]
+pub(crate) fn pack(key: u32, row: usize) -> u64 {
+    u64::from(key) << 32 | row as u64
+}
+
+/// The group of a column that begins at a row, if it is a whole one.
+#[inline(always)]
+fn whole<T>(column: &[T], first: usize) -> Option<&[T; WIDTH]> {
+    column.get(first..)?.first_chunk()
 }
 
 /// The last group of a column whose length is no multiple of sixteen.
@@ -45,7 +63,7 @@ impl F32s {
     /// Rows `first..first + 16` of a column.
     #[inline(always)]
     pub fn load(column: &[f32], first: usize) -> Self {
-        Self::from_array(group(column, first))
+        Self(imp::F32s::load(column, first))
     }
 
     /// Sixteen values.
@@ -79,6 +97,19 @@ impl F32s {
     pub fn not_above(self, limit: f32) -> u32 {
         self.0.not_above(limit)
     }
+
+    /// The lanes that are not below a limit, as bits; a NaN is not.
+    #[inline(always)]
+    pub(crate) fn not_below(self, limit: f32) -> u32 {
+        self.0.not_below(limit)
+    }
+
+    /// Packs the chosen lanes with their rows, of which the first is given, and says how many there
+    /// are. What stands behind them in `free` afterwards means nothing.
+    #[inline(always)]
+    pub(crate) fn pack(self, chosen: u32, first: usize, free: &mut [u64; WIDTH]) -> usize {
+        self.0.pack(chosen, first, free)
+    }
 }
 
 impl Sub for F32s {
@@ -94,7 +125,7 @@ impl U32s {
     /// Rows `first..first + 16` of a column.
     #[inline(always)]
     pub fn load(column: &[u32], first: usize) -> Self {
-        Self(imp::U32s::from_array(group(column, first)))
+        Self(imp::U32s::load(column, first))
     }
 
     /// The difference, or 0 where it would be negative.
@@ -119,7 +150,7 @@ impl U32s {
 mod array {
     use core::array::from_fn;
 
-    use super::WIDTH;
+    use super::{WIDTH, pack, partial, sort_key, whole};
 
     #[derive(Debug, Clone, Copy)]
     pub(super) struct F32s([f32; WIDTH]);
@@ -128,6 +159,15 @@ mod array {
     pub(super) struct U32s([u32; WIDTH]);
 
     impl F32s {
+        #[inline(always)]
+        pub(super) fn load(column: &[f32], first: usize) -> Self {
+            Self(
+                whole(column, first)
+                    .copied()
+                    .unwrap_or_else(|| partial(column, first)),
+            )
+        }
+
         #[inline(always)]
         pub(super) fn from_array(values: [f32; WIDTH]) -> Self {
             Self(values)
@@ -164,12 +204,38 @@ mod array {
             }
             lanes.iter().fold(0, |all, bit| all | bit)
         }
+
+        #[inline(always)]
+        pub(super) fn not_below(self, limit: f32) -> u32 {
+            let mut lanes = [0u32; WIDTH];
+            for ((bit, value), lane) in lanes.iter_mut().zip(self.0).zip(0u32..) {
+                *bit = if value < limit { 0 } else { 1 << lane };
+            }
+            lanes.iter().fold(0, |all, bit| all | bit)
+        }
+
+        #[inline(always)]
+        pub(super) fn pack(self, chosen: u32, first: usize, free: &mut [u64; WIDTH]) -> usize {
+            let mut left = chosen;
+            let mut len = 0;
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize % WIDTH;
+                left &= left - 1;
+                free[len % WIDTH] = pack(sort_key(self.0[lane]), first + lane);
+                len += 1;
+            }
+            len
+        }
     }
 
     impl U32s {
         #[inline(always)]
-        pub(super) fn from_array(values: [u32; WIDTH]) -> Self {
-            Self(values)
+        pub(super) fn load(column: &[u32], first: usize) -> Self {
+            Self(
+                whole(column, first)
+                    .copied()
+                    .unwrap_or_else(|| partial(column, first)),
+            )
         }
 
         #[inline(always)]
@@ -188,13 +254,14 @@ mod array {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
     use core::arch::wasm32::{
-        f32x4, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_gt, f32x4_pmax, f32x4_splat,
-        f32x4_sub, i32x4_bitmask, i32x4_eq, i32x4_splat, i32x4_sub, u32x4, u32x4_max, u32x4_splat,
-        v128, v128_and, v128_bitselect,
+        f32x4, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_gt, f32x4_lt, f32x4_pmax,
+        f32x4_splat, f32x4_sub, i32x4_bitmask, i32x4_eq, i32x4_gt, i32x4_shr, i32x4_splat,
+        i32x4_sub, u32x4, u32x4_max, u32x4_splat, v128, v128_and, v128_andnot, v128_bitselect,
+        v128_or, v128_xor,
     };
     use core::array::from_fn;
 
-    use super::WIDTH;
+    use super::{WIDTH, pack, partial, whole};
 
     const VECTORS: usize = WIDTH / 4;
 
@@ -205,6 +272,15 @@ mod vector {
     pub(super) struct U32s([v128; VECTORS]);
 
     impl F32s {
+        #[inline(always)]
+        pub(super) fn load(column: &[f32], first: usize) -> Self {
+            // Two ways to make vectors, so that the usual one makes them without going over memory.
+            match whole(column, first) {
+                Some(group) => Self::from_array(*group),
+                None => Self::from_array(partial(column, first)),
+            }
+        }
+
         #[inline(always)]
         pub(super) fn from_array(v: [f32; WIDTH]) -> Self {
             Self(from_fn(|i| {
@@ -252,11 +328,51 @@ mod vector {
             });
             above ^ ((1 << WIDTH) - 1)
         }
+
+        #[inline(always)]
+        pub(super) fn not_below(self, limit: f32) -> u32 {
+            let limit = f32x4_splat(limit);
+            let below = (0u32..).zip(self.0).fold(0, |all, (i, v)| {
+                all | u32::from(i32x4_bitmask(f32x4_lt(v, limit))) << (4 * i)
+            });
+            below ^ ((1 << WIDTH) - 1)
+        }
+
+        #[inline(always)]
+        pub(super) fn pack(self, chosen: u32, first: usize, free: &mut [u64; WIDTH]) -> usize {
+            let keys = Self(self.0.map(sort_keys)).to_array();
+            // All lanes are written, each over the one before it unless that was chosen: each turn
+            // of a loop would look at the clock.
+            let mut len = 0;
+            for (key, lane) in keys.into_iter().zip(0..) {
+                free[len % WIDTH] = pack(key.to_bits(), first + lane);
+                len += (chosen >> lane & 1) as usize;
+            }
+            len
+        }
+    }
+
+    /// [`super::sort_key`] of four scores.
+    #[inline(always)]
+    fn sort_keys(v: v128) -> v128 {
+        let (sign, infinity) = (u32x4_splat(1 << 31), f32x4_splat(f32::INFINITY));
+        let is_nan = i32x4_gt(v128_andnot(v, sign), infinity);
+        let v = v128_bitselect(infinity, v, is_nan);
+        let v = v128_andnot(v, i32x4_eq(v, sign));
+        v128_xor(v, v128_or(i32x4_shr(v, 31), sign))
     }
 
     impl U32s {
         #[inline(always)]
-        pub(super) fn from_array(v: [u32; WIDTH]) -> Self {
+        pub(super) fn load(column: &[u32], first: usize) -> Self {
+            match whole(column, first) {
+                Some(group) => Self::from_array(*group),
+                None => Self::from_array(partial(column, first)),
+            }
+        }
+
+        #[inline(always)]
+        fn from_array(v: [u32; WIDTH]) -> Self {
             Self(from_fn(|i| {
                 u32x4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3])
             }))

@@ -6,7 +6,7 @@
 
 use core::cmp::Ordering;
 
-use crate::lanes::{F32s, WIDTH};
+use crate::lanes::{F32s, WIDTH, pack, sort_key};
 
 /// What breaks ties between equal scores.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,6 @@ pub struct Ties<'a> {
 /// scores are equal: the score's key in the upper half, the row in the lower one.
 type Scored = u64;
 
-fn pack(key: u32, row: usize) -> Scored {
-    u64::from(key) << 32 | row as u64
-}
-
 fn row_of(scored: Scored) -> usize {
     (scored & u64::from(u32::MAX)) as usize
 }
@@ -33,29 +29,22 @@ fn key_of(scored: Scored) -> u32 {
     (scored >> 32) as u32
 }
 
-/// Maps a score to an integer with the same order. In integers throughout: the sandbox has to make
-/// every NaN that float arithmetic yields the same, which costs more than the arithmetic.
-fn sort_key(score: f32) -> u32 {
-    const SIGN: u32 = 1 << 31;
-    let infinity = f32::INFINITY.to_bits();
-    let bits = match score.to_bits() {
-        SIGN => 0,
-        bits if bits & !SIGN > infinity => infinity,
-        bits => bits,
-    };
-    // The bits of floats order like integers, except that negative ones run backwards.
-    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | SIGN)
-}
-
 /// The score that has that key.
 fn score_of(key: u32) -> f32 {
     const SIGN: u32 = 1 << 31;
     f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
 }
 
-/// Whether a score is certainly worse than the limit; false for a NaN.
-fn above(score: f32, limit: f32) -> bool {
-    score > limit
+/// Those of some lanes for which something is true.
+fn filter(lanes: u32, is_true: impl Fn(usize) -> bool) -> u32 {
+    let mut left = lanes;
+    let mut chosen = 0;
+    while left != 0 {
+        let lane = left.trailing_zeros();
+        left &= left - 1;
+        chosen |= u32::from(is_true(lane as usize)) << lane;
+    }
+    chosen
 }
 
 impl Ties<'_> {
@@ -73,15 +62,20 @@ impl Ties<'_> {
     }
 
     /// Sorts and names the rows. Words sort faster than a comparison that might look at the ties,
-    /// so those are put right afterwards, where there are any.
-    fn ids(&self, mut rows: Vec<Scored>) -> Vec<u64> {
+    /// so those are put right afterwards, where that has not brought them into order.
+    fn ids(&self, rows: &mut [Scored]) -> Vec<u64> {
         rows.sort_unstable();
-        for equal in rows.chunk_by_mut(|&a, &b| key_of(a) == key_of(b)) {
-            if equal.len() > 1 {
-                equal.sort_unstable_by(|&a, &b| self.compare(a, b));
-            }
+        if !rows.is_sorted_by(|&a, &b| self.compare(a, b).is_le()) {
+            self.order_ties(rows);
         }
         rows.iter().map(|&scored| self.id[row_of(scored)]).collect()
+    }
+
+    #[cold]
+    fn order_ties(&self, rows: &mut [Scored]) {
+        for equal in rows.chunk_by_mut(|&a, &b| key_of(a) == key_of(b)) {
+            equal.sort_unstable_by(|&a, &b| self.compare(a, b));
+        }
     }
 
     /// The ids of the best `count` rows, best first; `scores` has one for each row.
@@ -100,6 +94,7 @@ impl Ties<'_> {
         eligible: impl Fn(usize) -> bool,
     ) -> Vec<u64> {
         let rows = self.rows().min(scores.len());
+        let eligible = |first, lanes| filter(lanes, |lane| eligible(first + lane));
         self.pick(count, rows, |first| F32s::load(scores, first), eligible)
     }
 
@@ -107,7 +102,7 @@ impl Ties<'_> {
     /// on: a rule that is written with [`crate::lanes`] needs no column of scores. It is asked for
     /// each group once, in order; what it says of rows past the last counts for nothing.
     pub fn best_by(&self, count: usize, score: impl Fn(usize) -> F32s) -> Vec<u64> {
-        self.pick(count, self.rows(), score, |_| true)
+        self.pick(count, self.rows(), score, |_, lanes| lanes)
     }
 
     #[inline(always)]
@@ -116,79 +111,112 @@ impl Ties<'_> {
         count: usize,
         rows: usize,
         score: impl Fn(usize) -> F32s,
-        eligible: impl Fn(usize) -> bool,
+        eligible: impl Fn(usize, u32) -> u32,
     ) -> Vec<u64> {
         if count == 0 {
             return Vec::new();
         }
-        // With room for all rows it never fills up; otherwise it holds more than `count` when full.
-        let room = count.saturating_mul(2).max(32).min(rows);
-        let mut kept: Vec<Scored> = Vec::with_capacity(room);
-        // The worst of the best `count` so far, once there are that many; and its score, at which
-        // most rows are turned away. A NaN is not above it and takes the exact way.
-        let mut worst = None;
-        let mut limit = f32::INFINITY;
+        let mut best = Best::new(*self, count, rows);
         for first in (0..rows).step_by(WIDTH) {
             let group = score(first);
-            let mut left = group.not_above(limit);
+            let mut chosen = group.not_above(best.limit);
             if rows - first < WIDTH {
-                left &= (1 << (rows - first)) - 1;
+                chosen &= (1 << (rows - first)) - 1;
             }
-            // A loop over bits begins anew only for a row that counts.
-            if left == 0 {
-                continue;
-            }
-            let scores = group.to_array();
-            while left != 0 {
-                let at = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let (score, row) = (scores[at % WIDTH], first + at);
-                if above(score, limit) || !eligible(row) {
-                    continue;
-                }
-                let scored = pack(sort_key(score), row);
-                if worst.is_some_and(|worst| self.compare(scored, worst).is_gt()) {
-                    continue;
-                }
-                if kept.len() == room {
-                    let last = self.keep_best(&mut kept, count);
-                    worst = Some(last);
-                    limit = score_of(key_of(last));
-                    if self.compare(scored, last).is_gt() {
-                        continue;
-                    }
-                }
-                kept.push(scored);
+            chosen = eligible(first, chosen);
+            if chosen != 0 {
+                best.add(&group, chosen, first);
             }
         }
-        if kept.len() > count {
-            self.keep_best(&mut kept, count);
+        best.into_ids()
+    }
+}
+
+/// The best rows so far.
+struct Best<'a> {
+    ties: Ties<'a>,
+    count: usize,
+    /// The first `len` of these are all of the best `count`, and others.
+    kept: Vec<Scored>,
+    len: usize,
+    /// The worst of the best `count` so far, once there are that many; and its score, at which most
+    /// rows are turned away.
+    worst: Option<Scored>,
+    limit: f32,
+}
+
+impl<'a> Best<'a> {
+    fn new(ties: Ties<'a>, count: usize, rows: usize) -> Self {
+        // Either there is room for all rows, or for more than the best and a group besides.
+        let least = count.saturating_add(2 * WIDTH);
+        let room = count.saturating_mul(4).max(least);
+        Self {
+            ties,
+            count,
+            kept: vec![0; room.min(rows.next_multiple_of(WIDTH))],
+            len: 0,
+            worst: None,
+            limit: f32::INFINITY,
         }
-        self.ids(kept)
     }
 
-    /// Drops all but the best `count` and gives the worst of those; there must be more than
-    /// `count`.
-    fn keep_best(&self, kept: &mut Vec<Scored>, count: usize) -> Scored {
-        let before = kept.len();
-        let (_, &mut last, _) = kept.select_nth_unstable(count - 1);
-        let key = key_of(last);
-        let mut end = count;
-        for at in count..before {
-            if key_of(kept[at]) == key {
-                kept.swap(end, at);
-                end += 1;
+    /// Adds the chosen lanes of a group; none of them is above the limit.
+    #[inline(never)]
+    fn add(&mut self, group: &F32s, mut chosen: u32, first: usize) {
+        if let Some(worst) = self.worst {
+            // Of those that are level with the limit some are worse, and a NaN is not above it.
+            let close = group.not_below(self.limit) & chosen;
+            if close != 0 {
+                chosen &= !close | self.ties.better(close, group, first, worst);
             }
         }
-        kept.truncate(end);
-        if end > count {
+        if self.kept.len() - self.len < WIDTH {
+            let last = self.ties.keep_best(&mut self.kept[..self.len], self.count);
+            self.len = self.count;
+            self.worst = Some(last);
+            self.limit = score_of(key_of(last));
+        }
+        if let Some(free) = self.kept[self.len..].first_chunk_mut() {
+            self.len += group.pack(chosen, first, free);
+        }
+    }
+
+    fn into_ids(mut self) -> Vec<u64> {
+        if self.len > self.count {
+            self.ties.keep_best(&mut self.kept[..self.len], self.count);
+        }
+        let best = self.len.min(self.count);
+        self.ties.ids(&mut self.kept[..best])
+    }
+}
+
+impl Ties<'_> {
+    /// Those of some lanes that are better than the worst of the best.
+    #[cold]
+    fn better(&self, lanes: u32, scores: &F32s, first: usize, worst: Scored) -> u32 {
+        let scores = scores.to_array();
+        filter(lanes, |lane| {
+            let scored = pack(sort_key(scores[lane % WIDTH]), first + lane);
+            self.compare(scored, worst).is_lt()
+        })
+    }
+
+    /// Puts the best `count` to the front and gives the worst of those; there must be more than
+    /// `count`.
+    fn keep_best(&self, kept: &mut [Scored], count: usize) -> Scored {
+        let (_, &mut last, rest) = kept.select_nth_unstable(count - 1);
+        let is_level = |&scored: &Scored| key_of(scored) == key_of(last);
+        if rest
+            .iter()
+            .fold(false, |any, scored| any | is_level(scored))
+        {
             // Several are tied for the last places: only the exact comparison can tell who gets
             // them.
             kept.select_nth_unstable_by(count - 1, |&a, &b| self.compare(a, b));
-            kept.truncate(count);
+            return kept[count - 1];
         }
-        let tied = kept.iter().copied().filter(|&scored| key_of(scored) == key);
-        tied.max_by(|&a, &b| self.compare(a, b)).unwrap_or(last)
+        let level = kept[..count].iter().copied().filter(is_level);
+        level.max_by(|&a, &b| self.compare(a, b)).unwrap_or(last)
     }
 
     /// The ids of the `eligible` rows that are not among `named`, worst first: of those who hold
@@ -204,7 +232,8 @@ impl Ties<'_> {
         let other = |row: &usize| eligible(*row) && named.binary_search(&self.id[*row]).is_err();
         let rows = 0..self.rows().min(scores.len());
         let rows = rows.filter(other);
-        let mut ids = self.ids(rows.map(|row| pack(sort_key(scores[row]), row)).collect());
+        let mut rows: Vec<Scored> = rows.map(|row| pack(sort_key(scores[row]), row)).collect();
+        let mut ids = self.ids(&mut rows);
         ids.reverse();
         ids
     }

@@ -12,22 +12,30 @@ use crate::{policies, workspace};
 pub(crate) fn run() -> anyhow::Result<()> {
     policies::run()?;
     let root = workspace::root();
+    let folder = workspace::target_dir(&root).join("criterion");
+    // What an earlier run left there would count as measured today.
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     // The encoder is measured in one thread, against others in one thread.
     let mut cargo = workspace::cargo(&root);
     cargo.args(["bench", "--package", "elis-bench-harness"]);
     workspace::run(cargo.env("RAYON_NUM_THREADS", "1"))?;
-    let folder = workspace::target_dir(&root).join("criterion");
     let mut rows = Vec::new();
     collect(&folder, &folder, &mut rows)?;
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let mut text = format!(
-        "# Benches\n\n{}\n\n`cargo xtask bench`; medians of criterion, with the 95 % interval.\n\n\
-         | bench | median | low | high |\n|---|--:|--:|--:|\n",
+        "# Benches\n\n{}\n\n`cargo xtask bench`; medians of criterion, with the 95 % interval, and \
+         the ratio to the same work natively.\n\n\
+         | bench | median | low | high | of native |\n|---|--:|--:|--:|--:|\n",
         workspace::stamp(&root)
     );
     for (name, [median, low, high]) in &rows {
+        let ratio = native(name, &rows).map(|native| format!("{:.2}", median / native));
         let (median, low, high) = (shown(*median), shown(*low), shown(*high));
-        writeln!(text, "| {name} | {median} | {low} | {high} |")?;
+        let ratio = ratio.unwrap_or_default();
+        writeln!(text, "| {name} | {median} | {low} | {high} | {ratio} |")?;
     }
     let path = root.join(format!(
         "bench-harness/results/{}-benches.md",
@@ -39,8 +47,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A bench and its figures in nanoseconds: median, low, high.
+type Row = (String, [f64; 3]);
+
+/// The median of the bench that does natively what this one does in another way, if there is one:
+/// `decide/native/1000` for `decide/wasm/1000`.
+fn native(name: &str, rows: &[Row]) -> Option<f64> {
+    let mut parts = name.split('/');
+    let (group, way, size) = (parts.next()?, parts.next()?, parts.next()?);
+    let native = format!("{group}/native/{size}");
+    let of_native = rows.iter().find(|(name, _)| *name == native)?;
+    (way != "native").then_some(of_native.1[0])
+}
+
 /// Finds criterion's estimates below a folder.
-fn collect(top: &Path, folder: &Path, rows: &mut Vec<(String, [f64; 3])>) -> anyhow::Result<()> {
+fn collect(top: &Path, folder: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
@@ -78,5 +99,24 @@ fn shown(ns: f64) -> String {
         ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
         ns if ns >= 1e3 => format!("{:.2} us", ns / 1e3),
         ns => format!("{ns:.1} ns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_compared_with_the_native_one_of_its_size() {
+        let row = |name: &str, median| (name.to_owned(), [median, 0.0, 0.0]);
+        let rows = [
+            row("decide/native/1000", 4.0),
+            row("decide/native/64", 1.0),
+            row("decide/wasm/1000", 7.0),
+            row("start/instantiate", 9.0),
+        ];
+        assert_eq!(native("decide/wasm/1000", &rows), Some(4.0));
+        assert_eq!(native("decide/native/64", &rows), None);
+        assert_eq!(native("start/instantiate", &rows), None);
     }
 }
