@@ -64,6 +64,9 @@ pub(super) fn list(answer: &Value) -> String {
             counts["decisions"].as_u64().unwrap_or(0),
             counts["strikes"].as_u64().unwrap_or(0),
         ));
+        if row["role"] == "canary" {
+            out.push_str(&super::canary::shown(&row["canary"]));
+        }
     }
     out
 }
@@ -110,6 +113,9 @@ pub(super) fn row(row: &Value) -> String {
             let at = text(&counts["last_fault"]["at"]);
             out.push_str(&format!("last       {at}: {detail}\n"));
         }
+    }
+    if !row["canary"].is_null() {
+        out.push_str(&super::canary::shown(&row["canary"]));
     }
     if !row["shadow"].is_null() {
         out.push_str(&divergence(&row["shadow"]));
