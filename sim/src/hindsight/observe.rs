@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::fit::Measurement;
 use elis_record::{Policy, Post, Witness};
 use elis_scheduler::config::Config;
 use elis_scheduler::{Input, Output, Predicted, Request, Scheduler, Time};
-use elis_sim::fit::Measurement;
 
 /// How a job ended in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
