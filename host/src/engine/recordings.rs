@@ -79,6 +79,19 @@ pub(crate) async fn begin(
     Ok(Recording { number, messages })
 }
 
+/// Begins a recording, on a thread that may wait.
+pub(crate) fn begin_blocking(
+    messages: &Sender<Message>,
+    out: Box<dyn Write + Send>,
+) -> Result<Recording, RecordingError> {
+    let (reply, answer) = oneshot::channel();
+    let order = Message::Record(Order::Begin { out, reply });
+    messages.send(order).map_err(|_| RecordingError::Gone)?;
+    let number = answer.blocking_recv().map_err(|_| RecordingError::Gone)??;
+    let messages = messages.clone();
+    Ok(Recording { number, messages })
+}
+
 /// All recordings of a core.
 pub(crate) struct Recordings {
     all: Vec<(u64, Recorder)>,

@@ -4,11 +4,12 @@
 mod boot;
 mod canary;
 mod error;
+mod hindsight;
 mod report;
 mod workshop;
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ struct Inner {
     messages: Sender<Message>,
     /// How many there are to take a share of.
     workers: usize,
+    /// What is recorded for an estimate, while a policy is in shadow.
+    window: Mutex<Option<hindsight::Window>>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -89,6 +92,7 @@ impl Policies {
             workshop,
             messages,
             workers,
+            window: Mutex::default(),
         }));
         let (notes, heard) = channel();
         let keeper = policies.clone();
@@ -231,6 +235,7 @@ impl Policies {
             None | Some(Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) => false,
         };
         let (workshop, record) = (&self.0.workshop, installed.record);
+        self.close_window();
         let recorded = workshop.shelf.set_live(&record);
         if let Err(error) = &recorded {
             tracing::error!(%error, "the live policy cannot be recorded");
@@ -286,9 +291,11 @@ impl Policies {
             digest,
             config: config.to_owned(),
         };
-        let seat = workshop.seat(&policy, choice)?;
+        let seat = workshop.seat(&policy, choice.clone())?;
         let shadow = Shadow::start(seat, share).map_err(PolicyError::Thread)?;
-        self.set_shadow(Some(Box::new(shadow)))
+        self.set_shadow(Some(Box::new(shadow)))?;
+        self.open_window(choice);
+        Ok(())
     }
 
     fn set_shadow(&self, shadow: Option<Box<Shadow>>) -> Result<(), PolicyError> {
@@ -304,6 +311,7 @@ impl Policies {
     /// The engine is gone.
     pub fn end_shadow(&self, who: &str) -> Result<(), PolicyError> {
         let ended = self.set_shadow(None);
+        self.close_window();
         self.audit(who, "end shadow", None, &ended);
         ended
     }
@@ -406,6 +414,7 @@ impl Policies {
     ///
     /// It is not there.
     pub fn show(&self, digest: Digest) -> Result<Row, PolicyError> {
+        self.look_back();
         let stored = self.0.workshop.shelf.list();
         let found = stored.into_iter().find(|(other, _)| *other == digest);
         let (digest, size) = found.ok_or_else(|| PolicyError::Unknown(digest.to_string()))?;

@@ -282,6 +282,12 @@ impl ByPolicy {
         if let Some(mean) = counts.kendall_tau {
             ConstGauge::new(mean).encode(tau.encode_family(&labels)?)?;
         }
+        let help = "Its mean JCT over the live one's, less 1, simulated; when last asked for";
+        let mut change =
+            encoder.encode_descriptor("shadow_jct_change", help, None, MetricType::Gauge)?;
+        if let Some(estimate) = &counts.estimate {
+            ConstGauge::new(estimate.change).encode(change.encode_family(&labels)?)?;
+        }
         let help = "Time of its thread, copying included";
         let mut cpu = encoder.encode_descriptor(
             "shadow_cpu",

@@ -42,7 +42,7 @@ pub(crate) use board::{Board, Standing};
 pub use canary::{CanaryReport, Guard, Stage, Trial};
 pub(crate) use seat::Seat;
 pub(crate) use shadow::Shadow;
-pub use shadow::ShadowCounts;
+pub use shadow::{Estimate, ShadowCounts};
 pub use side::SideReport;
 pub use tally::{Counts, Fault};
 
