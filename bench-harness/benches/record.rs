@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cpu_time::ThreadTime;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use elis_record::{Pace, Policy, Recorder, Start};
+use elis_record::{Pace, Recorder, Start};
 use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan};
 use elis_scheduler::snapshot::Triggers;
@@ -48,15 +48,18 @@ impl Server {
             now: Time::ZERO,
             next: 1,
         };
-        server.tell(Input::PolicyInstalled(Interest {
-            triggers: Triggers::ALL,
-            preemptive: true,
-            predictions: false,
-        }));
+        server.tell(Input::PolicyInstalled {
+            worker: None,
+            interest: Interest {
+                triggers: Triggers::ALL,
+                preemptive: true,
+                ..Interest::default()
+            },
+        });
         (0..jobs).for_each(|_| server.arrive());
         if records {
             let sink = std::io::sink();
-            let recorder = Recorder::start(sink, Start::default(), Policy::default(), Pace::Live);
+            let recorder = Recorder::start(sink, Start::default(), Vec::new(), Pace::Live);
             let mut recorder = recorder.expect("there is a thread for it");
             recorder.settle(&server.scheduler);
             server.recorder = Some(recorder);

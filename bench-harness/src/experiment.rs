@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cpu_time::ThreadTime;
 use elis_policy_runtime::{LoadError, LoadedPolicy, Runtime, StartError, resolve};
 use elis_predictor::PredictError;
-use elis_record::{Pace, Policy, RecordError, Recorder, Start};
+use elis_record::{Pace, Policy, Post, RecordError, Recorder, Start};
 use elis_sim::outcome::RunOutcome;
 use elis_sim::{Options, SimError, simulate_recorded};
 use elis_workloads::{Overrides, Spec, Workload, WorkloadError, WorkloadRef};
@@ -326,7 +326,8 @@ impl Experiment {
             began_unix_ms: 0,
         };
         let file = file.map_err(|e| failed(e.into()))?;
-        let log = Recorder::start(file, start, contestant.identity(), Pace::Offline);
+        let posts = vec![Post::everywhere(contestant.identity())];
+        let log = Recorder::start(file, start, posts, Pace::Offline);
         log.map(Some).map_err(failed)
     }
 }

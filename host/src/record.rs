@@ -46,7 +46,8 @@ pub(crate) struct Record {
     admin_token: Option<Secret>,
 }
 
-fn span(given: &str) -> Result<Duration, String> {
+/// A time as people write it: 90s, 10m, 2h.
+pub(crate) fn span(given: &str) -> Result<Duration, String> {
     let span: SignedDuration = given
         .parse()
         .map_err(|e| format!("{e}; write 90s or 10m"))?;

@@ -19,7 +19,7 @@ mod writer;
 
 pub use frame::VERSION;
 pub use reader::{Ending, LogError, Reader};
-pub use record::{Checkpoint, Happened, Policy, Record, Start};
+pub use record::{Checkpoint, Happened, Policy, Post, Record, Start};
 pub use recorder::{Pace, Recorder};
 pub use replay::{Replay, ReplayError, Replayed, Witness};
 pub use writer::{RecordError, Tally};

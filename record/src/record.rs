@@ -20,8 +20,8 @@ pub enum Record<'a> {
     Start(Start),
     /// The state from which the inputs that follow go on. The digest begins anew.
     Checkpoint(Checkpoint),
-    /// Who is asked from the next [`Happened::PolicyInstalled`] on.
-    Policy(Policy),
+    /// Who is asked from the next [`Happened::PolicyInstalled`] on, those that stay included.
+    Policies(Vec<Post>),
     /// The core was told something.
     Input {
         /// Time since the input before, or since the checkpoint.
@@ -65,11 +65,39 @@ pub struct Policy {
     pub config: String,
 }
 
+/// A policy and the workers that it decides for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Post {
+    /// The workers; all of them if none is named.
+    pub workers: Vec<u16>,
+    /// Which instance: who comes back under the same number has kept its memory.
+    pub seat: u64,
+    /// The policy.
+    pub policy: Policy,
+    /// What was handed to it by its predecessor, where this is its first appearance.
+    pub memory: Vec<u8>,
+}
+
+impl Post {
+    /// A policy that decides for all workers.
+    pub fn everywhere(policy: Policy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it decides for a worker.
+    pub fn holds(&self, worker: u16) -> bool {
+        self.workers.is_empty() || self.workers.contains(&worker)
+    }
+}
+
 /// The core between two inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Who answers.
-    pub policy: Policy,
+    pub posts: Vec<Post>,
     /// Whether nothing had happened before, so that the policy has no memory either.
     pub fresh: bool,
     /// The [`Scheduler`], encoded.
@@ -78,9 +106,9 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Of a scheduler whose outputs are all drained.
-    pub(crate) fn new(policy: &Policy, fresh: bool, scheduler: &Scheduler) -> Self {
+    pub(crate) fn new(posts: &[Post], fresh: bool, scheduler: &Scheduler) -> Self {
         Self {
-            policy: policy.clone(),
+            posts: posts.to_vec(),
             fresh,
             // Writing numbers and lists to memory does not fail.
             state: postcard::to_stdvec(scheduler).unwrap_or_default(),
@@ -105,7 +133,10 @@ impl Checkpoint {
     reason = "each is the input of the same name, field for field"
 )]
 pub enum Happened<'a> {
-    PolicyInstalled(Interest),
+    PolicyInstalled {
+        worker: Option<u16>,
+        interest: Interest,
+    },
     Arrive(Request),
     Cancel {
         job: u64,
@@ -138,7 +169,9 @@ pub enum Happened<'a> {
 impl<'a> From<&'a Input<'_>> for Happened<'a> {
     fn from(input: &'a Input<'_>) -> Self {
         match *input {
-            Input::PolicyInstalled(interest) => Self::PolicyInstalled(interest),
+            Input::PolicyInstalled { worker, interest } => {
+                Self::PolicyInstalled { worker, interest }
+            }
             Input::Arrive(request) => Self::Arrive(request),
             Input::Cancel { job } => Self::Cancel { job },
             Input::Predicted(predicted) => Self::Predicted(predicted),
@@ -180,7 +213,9 @@ impl Happened<'_> {
     /// The same as the core takes it.
     pub fn input(&self) -> Input<'_> {
         match *self {
-            Self::PolicyInstalled(interest) => Input::PolicyInstalled(interest),
+            Self::PolicyInstalled { worker, interest } => {
+                Input::PolicyInstalled { worker, interest }
+            }
             Self::Arrive(request) => Input::Arrive(request),
             Self::Cancel { job } => Input::Cancel { job },
             Self::Predicted(predicted) => Input::Predicted(predicted),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use elis_scheduler::{Input, Output, Scheduler, Span, Time};
 
 use crate::digest::Digest;
-use crate::record::{Checkpoint, Happened, Policy, Record, Start};
+use crate::record::{Checkpoint, Happened, Post, Record, Start};
 use crate::writer::{Chunk, RecordError, Sent, Tally, Writer};
 
 /// Encoded bytes that are handed to the writer together.
@@ -32,7 +32,7 @@ pub enum Pace {
 pub struct Recorder {
     writer: Writer,
     pace: Pace,
-    policy: Policy,
+    posts: Vec<Post>,
     digest: Digest,
     chunk: Chunk,
     /// The first time in `chunk`.
@@ -59,13 +59,13 @@ impl Recorder {
     pub fn start(
         out: impl Write + Send + 'static,
         start: Start,
-        policy: Policy,
+        posts: Vec<Post>,
         pace: Pace,
     ) -> Result<Self, RecordError> {
         let mut recorder = Self {
             writer: Writer::start(out)?,
             pace,
-            policy,
+            posts,
             digest: Digest::default(),
             chunk: Chunk::default(),
             since: Time::ZERO,
@@ -82,13 +82,21 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Another policy is about to be installed.
-    pub fn policy(&mut self, policy: Policy) {
+    /// Policies are about to be installed; those that stay are among them.
+    pub fn policies(&mut self, posts: Vec<Post>) {
         if self.follows {
             self.check();
-            self.put(&Record::Policy(policy.clone()));
+            self.put(&Record::Policies(posts.clone()));
         }
-        self.policy = policy;
+        self.posts = posts;
+        self.forget();
+    }
+
+    /// What policies were handed is where they began; later it says nothing of what they know.
+    fn forget(&mut self) {
+        for post in &mut self.posts {
+            post.memory = Vec::new();
+        }
     }
 
     /// The core is about to be told something.
@@ -142,8 +150,9 @@ impl Recorder {
             self.put(&Record::Gap { inputs: self.gap });
         }
         let fresh = scheduler.stats().asked == 0;
-        let checkpoint = Checkpoint::new(&self.policy, fresh, scheduler);
+        let checkpoint = Checkpoint::new(&self.posts, fresh, scheduler);
         self.put(&Record::Checkpoint(checkpoint));
+        self.forget();
         self.digest.reset();
         self.unchecked = 0;
         self.asked = false;

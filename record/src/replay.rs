@@ -6,15 +6,15 @@ use elis_scheduler::{Input, Output, Scheduler, Time};
 
 use crate::digest::Digest;
 use crate::reader::{Ending, LogError, Reader};
-use crate::record::{Checkpoint, Policy, Record, Start};
+use crate::record::{Checkpoint, Post, Record, Start};
 
 /// Somebody who looks on while a log is replayed.
 pub trait Witness {
     /// The inputs that follow go on from here. `fresh` where nothing had happened before.
-    fn resumed(&mut self, _policy: &Policy, _fresh: bool, _scheduler: &Scheduler) {}
+    fn resumed(&mut self, _posts: &[Post], _fresh: bool, _scheduler: &Scheduler) {}
 
-    /// Another policy is about to be installed.
-    fn policy(&mut self, _policy: &Policy) {}
+    /// Policies are about to be installed; those that stay are among them.
+    fn policies(&mut self, _posts: &[Post]) {}
 
     /// The core is about to be told something.
     fn input(&mut self, _now: Time, _input: &Input<'_>, _scheduler: &Scheduler) {}
@@ -28,15 +28,15 @@ pub trait Witness {
 
 /// Several look on, one after the other.
 impl Witness for Vec<&mut dyn Witness> {
-    fn resumed(&mut self, policy: &Policy, fresh: bool, scheduler: &Scheduler) {
+    fn resumed(&mut self, posts: &[Post], fresh: bool, scheduler: &Scheduler) {
         for one in self {
-            one.resumed(policy, fresh, scheduler);
+            one.resumed(posts, fresh, scheduler);
         }
     }
 
-    fn policy(&mut self, policy: &Policy) {
+    fn policies(&mut self, posts: &[Post]) {
         for one in self {
-            one.policy(policy);
+            one.policies(posts);
         }
     }
 
@@ -191,7 +191,7 @@ impl<R: Read> Replay<R> {
         match record {
             Record::Start(_) => return Err(self.order("a second log begins")),
             Record::Checkpoint(checkpoint) => self.resume(checkpoint, witness)?,
-            Record::Policy(policy) => witness.policy(policy),
+            Record::Policies(posts) => witness.policies(posts),
             Record::Input { after, what } => {
                 self.now += *after;
                 self.tell(&what.input(), witness)?;
@@ -237,7 +237,7 @@ impl<R: Read> Replay<R> {
         self.done.to = self.now;
         self.done.segments += 1;
         self.digest.reset();
-        witness.resumed(&checkpoint.policy, checkpoint.fresh, &scheduler);
+        witness.resumed(&checkpoint.posts, checkpoint.fresh, &scheduler);
         self.scheduler = Some(scheduler);
         Ok(())
     }

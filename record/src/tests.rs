@@ -12,7 +12,7 @@ use elis_scheduler::{Input, NO_DEADLINE, Output, Predicted, Request, Scheduler, 
 use proptest::prelude::*;
 
 use crate::reader::{Ending, LogError, Reader};
-use crate::record::{Checkpoint, Happened, Policy, Record, Start};
+use crate::record::{Checkpoint, Happened, Policy, Post, Record, Start};
 use crate::recorder::{Pace, Recorder};
 use crate::replay::{Replay, ReplayError, Replayed};
 use crate::{VERSION, frame};
@@ -79,7 +79,7 @@ impl Driver {
     }
 
     fn record(&mut self, out: impl Write + Send + 'static, pace: Pace) {
-        let mut recorder = Recorder::start(out, start(), policy("turning"), pace).unwrap();
+        let mut recorder = Recorder::start(out, start(), posts("turning"), pace).unwrap();
         assert!(recorder.settle(&self.scheduler));
         self.recorder = Some(recorder);
     }
@@ -93,11 +93,17 @@ impl Driver {
     }
 
     fn install(&mut self) {
-        self.tell(Input::PolicyInstalled(Interest {
+        self.install_on(None, 0);
+    }
+
+    fn install_on(&mut self, worker: Option<u16>, identity: u64) {
+        let interest = Interest {
             triggers: Triggers::ALL,
             preemptive: true,
             predictions: true,
-        }));
+            identity,
+        };
+        self.tell(Input::PolicyInstalled { worker, interest });
     }
 
     /// A millisecond or so of life.
@@ -219,12 +225,12 @@ fn start() -> Start {
     }
 }
 
-fn policy(name: &str) -> Policy {
-    Policy {
+fn posts(name: &str) -> Vec<Post> {
+    vec![Post::everywhere(Policy {
         name: name.to_owned(),
         digest: "native".to_owned(),
         config: String::new(),
-    }
+    })]
 }
 
 /// The log of so many milliseconds, recorded after so many others.
@@ -241,7 +247,14 @@ fn paced(seed: u64, before: u32, recorded: u32, pace: Pace) -> Vec<u8> {
     let file = Shared::default();
     driver.record(file.clone(), pace);
     driver.install();
-    (0..recorded).for_each(|_| driver.live());
+    for moment in 0..recorded {
+        driver.live();
+        // Now and then another policy decides for one of the two workers.
+        if moment % 90 == 60 {
+            driver.recorder.as_mut().unwrap().policies(posts("canary"));
+            driver.install_on(Some(1), u64::from(moment));
+        }
+    }
     driver.finish().finish().unwrap();
     file.bytes()
 }
@@ -324,7 +337,7 @@ fn a_log_of_another_version_or_of_something_else_says_so() {
     bytes[8] = VERSION as u8 + 1;
     let error = replay(&bytes).1.unwrap_err().to_string();
     assert!(
-        error.contains("version 2") && error.contains("reads version 1"),
+        error.contains("version 3") && error.contains("reads version 2"),
         "{error}"
     );
     let error = replay(b"{\"a\": 1}").1.unwrap_err().to_string();
@@ -461,7 +474,13 @@ fn inputs() -> Vec<Happened<'static>> {
         ..Plan::default()
     };
     vec![
-        Happened::PolicyInstalled(Interest::default()),
+        Happened::PolicyInstalled {
+            worker: Some(1),
+            interest: Interest {
+                identity: 1 << 60,
+                ..Interest::default()
+            },
+        },
         Happened::Arrive(Request::new(7, 300, 20)),
         Happened::Cancel { job: 7 },
         Happened::Predicted(Predicted {
@@ -493,7 +512,7 @@ fn inputs() -> Vec<Happened<'static>> {
     ]
 }
 
-/// One of everything; the bytes are those of version 1 and may not change without it.
+/// One of everything; the bytes are those of version 2 and may not change without it.
 #[test]
 fn the_format_is_that_of_its_version() {
     // One job that waits for a decision: no change of how the core schedules touches that.
@@ -503,8 +522,13 @@ fn the_format_is_that_of_its_version() {
     while scheduler.poll_output().is_some() {}
     let mut records = vec![
         Record::Start(start()),
-        Record::Checkpoint(Checkpoint::new(&policy("p"), true, &scheduler)),
-        Record::Policy(policy("p")),
+        Record::Checkpoint(Checkpoint::new(&posts("p"), true, &scheduler)),
+        Record::Policies(vec![Post {
+            workers: vec![1, 2],
+            seat: 300,
+            memory: vec![1, 2, 3],
+            ..posts("p").remove(0)
+        }]),
         Record::Check(0x0102_0304_0506_0708),
         Record::Gap { inputs: 300 },
         Record::End { inputs: 1 },
@@ -517,7 +541,7 @@ fn the_format_is_that_of_its_version() {
     let digest = xxhash_rust::xxh3::xxh3_64(&bytes);
     assert_eq!(
         (bytes.len(), format!("{digest:016x}").as_str()),
-        (689, "bf3616e24634e057"),
+        (740, "d98d40c8c5ce8e9c"),
         "a change of the format needs another VERSION"
     );
 }

@@ -181,7 +181,7 @@ impl Worker {
         let device_tokens = u64::from(self.kv.gpu_total) * u64::from(self.kv.block_size_tokens);
         if !self.stalled && self.dropped_tokens > 2 * device_tokens {
             self.stalled = true;
-            ctx.stats.fault(PlanFault::NoProgress);
+            ctx.fault(PlanFault::NoProgress);
             self.install_default(ctx);
         }
         self.stalled
@@ -192,7 +192,7 @@ impl Worker {
         ctx.pressure = false;
         let mut runs = self.compose(ctx);
         if !runs && self.someone_could_run(ctx.now) {
-            ctx.stats.fault(PlanFault::IdleWorker);
+            ctx.fault(PlanFault::IdleWorker);
             self.install_default(ctx);
             runs = self.compose(ctx);
         }

@@ -44,23 +44,23 @@ impl Worker {
     fn checked(&mut self, run: &[u64], plan: &Plan, ctx: &mut Context<'_>) -> ActivePlan {
         let mut entries = run.len();
         if entries > limits::PLAN_MAX as usize {
-            ctx.stats.fault(PlanFault::TooManyEntries);
+            ctx.fault(PlanFault::TooManyEntries);
             entries = limits::PLAN_MAX as usize;
         }
         let with_tokens = !plan.run_tokens.is_empty();
         if with_tokens && plan.run_tokens.len() != run.len() {
-            ctx.stats.fault(PlanFault::LengthMismatch);
+            ctx.fault(PlanFault::LengthMismatch);
         }
         let with_tokens = with_tokens && plan.run_tokens.len() == run.len();
         let mut order = Vec::with_capacity(entries);
         let mut tokens = Vec::new();
         for (i, &id) in run[..entries].iter().enumerate() {
             let Some(row) = self.row(id, ctx.index) else {
-                ctx.stats.fault(PlanFault::UnknownJob);
+                ctx.fault(PlanFault::UnknownJob);
                 continue;
             };
             if self.queue.hidden[row].rank != UNRANKED {
-                ctx.stats.fault(PlanFault::DuplicateJob);
+                ctx.fault(PlanFault::DuplicateJob);
                 continue;
             }
             self.queue.set_rank(row, order.len() as u32);
@@ -95,16 +95,16 @@ impl Worker {
         let stamp = self.stamp;
         let limit = ids.len().min(self.queue.len());
         if ids.len() > limit {
-            ctx.stats.fault(PlanFault::TooManyEntries);
+            ctx.fault(PlanFault::TooManyEntries);
         }
         let mut known = Vec::with_capacity(limit);
         for &id in &ids[..limit] {
             let Some(row) = self.row(id, ctx.index) else {
-                ctx.stats.fault(PlanFault::UnknownJob);
+                ctx.fault(PlanFault::UnknownJob);
                 continue;
             };
             if core::mem::replace(&mut self.queue.hidden[row].stamp, stamp) == stamp {
-                ctx.stats.fault(PlanFault::DuplicateJob);
+                ctx.fault(PlanFault::DuplicateJob);
             } else {
                 known.push(id);
             }
@@ -115,7 +115,7 @@ impl Worker {
     /// A mode that this worker has; recompute stands in for swap where it has no host memory.
     fn supported(&self, mode: Preemption, ctx: &mut Context<'_>) -> Preemption {
         if mode == Preemption::Swap && self.config.cpu_blocks == 0 {
-            ctx.stats.fault(PlanFault::UnsupportedMode);
+            ctx.fault(PlanFault::UnsupportedMode);
             return Preemption::Recompute;
         }
         mode
@@ -123,7 +123,7 @@ impl Worker {
 
     fn apply_state(&mut self, plan: &Plan, ctx: &mut Context<'_>) {
         if plan.state_values.len() != 2 * plan.state_jobs.len() {
-            ctx.stats.fault(PlanFault::LengthMismatch);
+            ctx.fault(PlanFault::LengthMismatch);
             return;
         }
         for (&id, words) in plan
@@ -136,7 +136,7 @@ impl Worker {
                     self.queue.jobs.state_a[row] = words[0];
                     self.queue.jobs.state_b[row] = words[1];
                 }
-                None => ctx.stats.fault(PlanFault::UnknownJob),
+                None => ctx.fault(PlanFault::UnknownJob),
             }
         }
     }
@@ -149,18 +149,18 @@ impl Worker {
 
     fn apply_deferrals(&mut self, plan: &Plan, ctx: &mut Context<'_>) {
         if plan.defer.len() != plan.defer_until_us.len() {
-            ctx.stats.fault(PlanFault::LengthMismatch);
+            ctx.fault(PlanFault::LengthMismatch);
             return;
         }
         for (&id, &until_us) in plan.defer.iter().zip(&plan.defer_until_us) {
             let Some(row) = self.row(id, ctx.index) else {
-                ctx.stats.fault(PlanFault::UnknownJob);
+                ctx.fault(PlanFault::UnknownJob);
                 continue;
             };
             let latest = Time::from_us(self.queue.jobs.arrival_us[row]) + limits::DEFER_MAX;
             let until = Time::from_us(until_us);
             if until > latest {
-                ctx.stats.fault(PlanFault::OverBudget);
+                ctx.fault(PlanFault::OverBudget);
             }
             let until = until.min(latest);
             if until > ctx.now {
@@ -172,17 +172,17 @@ impl Worker {
 
     fn apply_preemptions(&mut self, plan: &Plan, ctx: &mut Context<'_>) {
         if plan.preempt.len() != plan.preempt_modes.len() {
-            ctx.stats.fault(PlanFault::LengthMismatch);
+            ctx.fault(PlanFault::LengthMismatch);
             return;
         }
         for (&id, &mode) in plan.preempt.iter().zip(&plan.preempt_modes) {
             let Some(row) = self.row(id, ctx.index) else {
-                ctx.stats.fault(PlanFault::UnknownJob);
+                ctx.fault(PlanFault::UnknownJob);
                 continue;
             };
             let running = row < self.queue.running;
             if running && self.queue.locked(row) {
-                ctx.stats.fault(PlanFault::LockedJob);
+                ctx.fault(PlanFault::LockedJob);
             } else if running {
                 let mode = self.supported(mode, ctx);
                 self.preempt(id, mode, ctx);
@@ -191,7 +191,7 @@ impl Worker {
                 let mode = self.supported(mode, ctx);
                 self.evict_resident(id, mode, ctx);
             } else {
-                ctx.stats.fault(PlanFault::NotRunning);
+                ctx.fault(PlanFault::NotRunning);
             }
         }
     }
@@ -237,7 +237,7 @@ impl Worker {
 /// An override inside its limit; 0 stays 0, which means none.
 fn within(value: u32, limit: u32, ctx: &mut Context<'_>) -> u32 {
     if value > limit {
-        ctx.stats.fault(PlanFault::OverBudget);
+        ctx.fault(PlanFault::OverBudget);
     }
     value.min(limit)
 }

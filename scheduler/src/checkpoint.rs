@@ -11,10 +11,9 @@ use crate::config::{Config, ConfigError};
 use crate::index::{JobIndex, Place};
 use crate::job::State as Life;
 use crate::limits;
-use crate::plan::Interest;
 use crate::queue::UNRANKED;
 use crate::scheduler::Scheduler;
-use crate::stats::Stats;
+use crate::stats::{PlanFaults, Stats};
 use crate::time::Time;
 use crate::worker::Worker;
 
@@ -35,8 +34,8 @@ pub(crate) enum StateError {
 #[derive(serde::Deserialize)]
 pub(crate) struct State {
     config: Config,
-    interest: Interest,
     workers: Vec<Worker>,
+    plan_faults: Vec<PlanFaults>,
     index: JobIndex,
     stats: Stats,
     revision: u64,
@@ -49,7 +48,7 @@ impl TryFrom<State> for Scheduler {
     fn try_from(state: State) -> Result<Self, StateError> {
         state.config.check()?;
         let (workers, configured) = (state.workers.len(), state.config.workers.len());
-        if workers != configured {
+        if workers != configured || state.plan_faults.len() != configured {
             return Err(StateError::Workers {
                 workers,
                 configured,
@@ -77,8 +76,8 @@ impl TryFrom<State> for Scheduler {
         }
         Ok(Self {
             config: state.config,
-            interest: state.interest,
             workers: state.workers,
+            plan_faults: state.plan_faults,
             index: state.index,
             stats: state.stats,
             outputs: alloc::collections::VecDeque::new(),
@@ -267,8 +266,8 @@ mod tests {
         tell(&mut scheduler, done);
         State {
             config: scheduler.config,
-            interest: scheduler.interest,
             workers: scheduler.workers,
+            plan_faults: scheduler.plan_faults,
             index: scheduler.index,
             stats: scheduler.stats,
             revision: scheduler.revision,
@@ -284,9 +283,10 @@ mod tests {
         assert!(queue.len() > queue.running);
         assert!(Scheduler::try_from(state).is_ok());
         type Spoil = (fn(&mut State), &'static str);
-        let spoils: [Spoil; 14] = [
+        let spoils: [Spoil; 15] = [
             (|s| s.config.window_tokens = 0, "window_tokens"),
             (|s| s.workers.clear(), "0 workers"),
+            (|s| s.plan_faults.clear(), "1 workers"),
             (|s| s.workers[0].number = 1, "configuration"),
             (|s| s.workers[0].config.gpu_blocks += 1, "configuration"),
             (|s| s.workers[0].queue.window_left.truncate(1), "length"),

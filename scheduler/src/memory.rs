@@ -272,12 +272,13 @@ impl Worker {
             return;
         };
         if row < self.queue.running {
-            ctx.stats.fault(crate::stats::PlanFault::LockedJob);
+            ctx.fault(crate::stats::PlanFault::LockedJob);
             return;
         }
         self.retire(row, ctx);
         ctx.outputs.push_back(Output::Rejected {
             job: id,
+            worker: self.number,
             reason: RejectReason::ByPolicy,
         });
     }

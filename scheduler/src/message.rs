@@ -31,7 +31,12 @@ pub struct Predicted {
 )]
 pub enum Input<'a> {
     /// A policy took over; the next boundary asks it.
-    PolicyInstalled(Interest),
+    PolicyInstalled {
+        /// Where; on all workers if none is named.
+        worker: Option<u16>,
+        /// What it says of itself.
+        interest: Interest,
+    },
     /// A request arrived.
     Arrive(Request),
     /// The client went away.
@@ -158,6 +163,8 @@ pub enum Output {
     Rejected {
         /// The request.
         job: u64,
+        /// The worker whose queue it was in, or would have been.
+        worker: u16,
         /// Why.
         reason: RejectReason,
     },

@@ -96,4 +96,7 @@ pub struct Interest {
     pub preemptive: bool,
     /// Whether it reads a predicted column; without that nothing is predicted for it.
     pub predictions: bool,
+    /// Whose words [`Plan::state_values`] are: policies of one identity read each other's, and
+    /// under another one the words of all jobs begin at 0 again.
+    pub identity: u64,
 }

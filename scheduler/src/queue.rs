@@ -242,6 +242,18 @@ impl Queue {
         self.unplanned = self.waiting();
     }
 
+    /// Whom a policy puts off, the next one need not.
+    pub(crate) fn forget_deferrals(&mut self) {
+        let all = self.hidden.iter_mut();
+        all.for_each(|job| job.defer_until = Time::ZERO);
+    }
+
+    /// What a policy wrote beside jobs means nothing to another one.
+    pub(crate) fn forget_words(&mut self) {
+        self.jobs.state_a.fill(0);
+        self.jobs.state_b.fill(0);
+    }
+
     /// Books a prediction.
     pub(crate) fn predicted(&mut self, row: usize, prediction: &Predicted) {
         if core::mem::take(&mut self.hidden[row].predicting) {

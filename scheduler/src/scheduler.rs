@@ -12,10 +12,10 @@ use crate::limits;
 use crate::message::{Input, Output, Predicted, RejectReason};
 use crate::plan::Interest;
 use crate::snapshot::{Header, Snapshot, Triggers, capabilities};
-use crate::stats::Stats;
+use crate::stats::{PlanFaults, Stats};
 use crate::step::Step;
 use crate::time::{Span, Time};
-use crate::timer::TimerTable;
+use crate::timer::{Timer, TimerTable};
 use crate::worker::{ActivePlan, Context, Phase, Worker};
 
 /// The scheduler core.
@@ -37,8 +37,9 @@ use crate::worker::{ActivePlan, Context, Phase, Worker};
 )]
 pub struct Scheduler {
     pub(crate) config: Config,
-    pub(crate) interest: Interest,
     pub(crate) workers: Vec<Worker>,
+    /// By worker.
+    pub(crate) plan_faults: Vec<PlanFaults>,
     pub(crate) index: JobIndex,
     pub(crate) stats: Stats,
     /// Nothing between two inputs, which is when a state can be kept.
@@ -60,8 +61,8 @@ impl Scheduler {
             .map(|(number, worker)| Worker::new(number, *worker))
             .collect();
         Ok(Self {
+            plan_faults: alloc::vec![PlanFaults::default(); config.workers.len()],
             config,
-            interest: Interest::default(),
             workers,
             index: JobIndex::default(),
             stats: Stats::default(),
@@ -80,7 +81,14 @@ impl Scheduler {
         debug_assert!(now >= self.now, "time does not go back");
         self.now = now;
         match input {
-            Input::PolicyInstalled(interest) => self.install_policy(interest),
+            Input::PolicyInstalled { worker, interest } => match worker {
+                Some(worker) => self.install_policy(worker, interest),
+                None => {
+                    for worker in 0..self.workers.len() as u16 {
+                        self.install_policy(worker, interest);
+                    }
+                }
+            },
             Input::Arrive(request) => self.arrive(&request),
             Input::Cancel { job } => self.cancel(job),
             Input::Predicted(prediction) => self.predicted(&prediction),
@@ -158,6 +166,11 @@ impl Scheduler {
         Some(worker.queue.jobs.row(place.row as usize))
     }
 
+    /// The worker in whose queue a live job is.
+    pub fn worker_of(&self, id: u64) -> Option<u16> {
+        self.index.get(id).map(|place| place.worker)
+    }
+
     /// Tokens that a live job has generated.
     pub fn generated_tokens(&self, id: u64) -> Option<u32> {
         let place = self.index.get(id)?;
@@ -197,6 +210,11 @@ impl Scheduler {
     /// What has been counted so far.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Faults found in the plans for one worker.
+    pub fn plan_faults(&self, worker: u16) -> Option<&PlanFaults> {
+        self.plan_faults.get(usize::from(worker))
     }
 
     /// How it was set up.
@@ -250,15 +268,18 @@ impl Scheduler {
 
     /// Lends one worker together with everything else; a number that is out of range is ignored.
     fn with(&mut self, worker: u16, f: impl FnOnce(&mut Worker, &mut Context<'_>)) {
-        let Some(worker) = self.workers.get_mut(usize::from(worker)) else {
+        let number = usize::from(worker);
+        let found = self.workers.get_mut(number);
+        let Some((worker, faults)) = found.zip(self.plan_faults.get_mut(number)) else {
             return;
         };
         let mut ctx = Context {
             now: self.now,
             config: &self.config,
-            interest: self.interest,
+            interest: worker.interest,
             index: &mut self.index,
             stats: &mut self.stats,
+            faults,
             outputs: &mut self.outputs,
             revision: &mut self.revision,
             pressure: false,
@@ -266,25 +287,30 @@ impl Scheduler {
         f(worker, &mut ctx);
     }
 
-    fn install_policy(&mut self, interest: Interest) {
-        self.interest = interest;
-        for number in 0..self.workers.len() as u16 {
-            self.with(number, |worker, ctx| {
-                worker.plan = ActivePlan::default();
-                worker.stalled = false;
-                worker.dropped_tokens = 0;
-                worker.queue.forget_ranks();
-                worker.fired = Triggers::ALL;
-                if ctx.interest.predictions {
-                    for row in 0..worker.queue.len() {
-                        if worker.queue.jobs.prediction_source[row] == 0 {
-                            worker.ask_prediction(row, ctx);
-                        }
+    fn install_policy(&mut self, number: u16, interest: Interest) {
+        if let Some(worker) = self.workers.get_mut(usize::from(number)) {
+            if worker.interest.identity != interest.identity {
+                worker.queue.forget_words();
+            }
+            worker.interest = interest;
+        }
+        self.with(number, |worker, ctx| {
+            worker.plan = ActivePlan::default();
+            worker.stalled = false;
+            worker.dropped_tokens = 0;
+            worker.queue.forget_ranks();
+            worker.queue.forget_deferrals();
+            worker.timers.set(Timer::Deferral, None);
+            worker.fired = Triggers::ALL;
+            if ctx.interest.predictions {
+                for row in 0..worker.queue.len() {
+                    if worker.queue.jobs.prediction_source[row] == 0 {
+                        worker.ask_prediction(row, ctx);
                     }
                 }
-                worker.nudge(ctx);
-            });
-        }
+            }
+            worker.nudge(ctx);
+        });
     }
 
     fn arrive(&mut self, request: &Request) {
@@ -292,6 +318,7 @@ impl Scheduler {
         if let Some(reason) = self.refusal(request, worker) {
             self.outputs.push_back(Output::Rejected {
                 job: request.id,
+                worker,
                 reason,
             });
             return;
@@ -439,10 +466,11 @@ impl Scheduler {
         let Some(worker) = self.workers.get_mut(usize::from(lost)) else {
             return;
         };
+        let old = worker.interest;
         let mut orphans = worker.queue.drain(self.now, &mut self.index);
         // The order in which they arrived, not that of the table, decides where they go.
         orphans.sort_unstable_by_key(|(row, _)| row.id);
-        for (row, hidden) in orphans {
+        for (mut row, hidden) in orphans {
             if hidden.cancelled {
                 self.index.remove(row.id);
                 self.outputs.push_back(Output::Cancelled { job: row.id });
@@ -452,9 +480,16 @@ impl Scheduler {
             self.stats.moved += 1;
             self.stats.recomputed_tokens += u64::from(row.computed_tokens);
             self.with(target, |worker, ctx| {
+                if ctx.interest.identity != old.identity {
+                    (row.state_a, row.state_b) = (0, 0);
+                }
                 worker.note_deferral(hidden.defer_until, ctx.now);
                 worker.queue.adopt(row, hidden, ctx.index);
-                worker.note_wait(worker.queue.len() - 1, ctx.config.max_wait);
+                let row = worker.queue.len() - 1;
+                worker.note_wait(row, ctx.config.max_wait);
+                if ctx.interest.predictions && !old.predictions {
+                    worker.ask_prediction(row, ctx);
+                }
                 worker.fired = worker.fired.union(Triggers::ARRIVAL);
             });
         }

@@ -59,6 +59,9 @@ impl PlanFault {
     }
 }
 
+/// Faults found in plans, by [`PlanFault`].
+pub type PlanFaults = [u64; PlanFault::ALL.len()];
+
 /// Everything that the core counts; all monotone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -72,7 +75,7 @@ pub struct Stats {
     /// Decisions for which arrival order stood in, by [`PolicyExit`].
     pub fallbacks: [u64; PolicyExit::ALL.len()],
     /// Faults found in plans, by [`PlanFault`].
-    pub faults: [u64; PlanFault::ALL.len()],
+    pub faults: PlanFaults,
     /// Jobs that lost their slot, by [`Preemption`].
     pub preemptions: [u64; 3],
     /// Jobs without a slot whose KV was taken, by [`Preemption`] (`Pause` stays 0).
@@ -92,10 +95,6 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn fault(&mut self, fault: PlanFault) {
-        self.faults[fault as usize] += 1;
-    }
-
     pub(crate) fn fallback(&mut self, exit: PolicyExit) {
         self.fallbacks[exit as usize] += 1;
     }

@@ -10,7 +10,7 @@ use crate::message::Output;
 use crate::plan::{Interest, Preemption};
 use crate::queue::Queue;
 use crate::snapshot::Triggers;
-use crate::stats::Stats;
+use crate::stats::{PlanFault, PlanFaults, Stats};
 use crate::step::Step;
 use crate::time::{Span, Time};
 use crate::timer::{Timer, TimerTable};
@@ -60,10 +60,20 @@ pub(crate) struct Context<'a> {
     pub(crate) interest: Interest,
     pub(crate) index: &'a mut JobIndex,
     pub(crate) stats: &'a mut Stats,
+    /// Those of this worker's plans.
+    pub(crate) faults: &'a mut PlanFaults,
     pub(crate) outputs: &'a mut VecDeque<Output>,
     pub(crate) revision: &'a mut u64,
     /// KV memory ran short while this boundary was composed.
     pub(crate) pressure: bool,
+}
+
+impl Context<'_> {
+    /// Counts a fault of a plan.
+    pub(crate) fn fault(&mut self, fault: PlanFault) {
+        self.stats.faults[fault as usize] += 1;
+        self.faults[fault as usize] += 1;
+    }
 }
 
 /// One worker.
@@ -72,6 +82,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Worker {
     pub(crate) number: u16,
     pub(crate) config: WorkerConfig,
+    /// That of the policy which decides here.
+    pub(crate) interest: Interest,
     pub(crate) queue: Queue,
     pub(crate) kv: KvPool,
     pub(crate) phase: Phase,
@@ -111,6 +123,7 @@ impl Worker {
         Self {
             number,
             config,
+            interest: Interest::default(),
             queue: Queue::new(number),
             kv: KvPool::new(
                 config.block_size_tokens,

@@ -196,7 +196,10 @@ impl<'a> Simulation<'a> {
             self.schedule(at_ns.saturating_add(down_ns), Event::Back { worker });
         }
         let interest = self.decider.interest();
-        self.tell(Input::PolicyInstalled(interest))?;
+        self.tell(Input::PolicyInstalled {
+            worker: None,
+            interest,
+        })?;
         while let Some((at_ns, class, worker)) = self.next() {
             self.now_ns = self.now_ns.max(at_ns);
             self.recorder.event(self.now_ns, &self.scheduler);

@@ -6,6 +6,7 @@
 mod decider;
 mod driver;
 mod engine;
+pub mod hindsight;
 pub mod options;
 pub mod outcome;
 mod recorder;

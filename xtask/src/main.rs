@@ -9,6 +9,7 @@ mod interpreted;
 mod live;
 mod models;
 mod policies;
+mod smith;
 mod suite;
 mod test;
 mod traces;
@@ -42,6 +43,7 @@ enum Command {
     /// Run the criterion benches and keep a dated result
     Bench,
     Cuda(cuda::Cuda),
+    Smith(smith::Smith),
     /// Compare the built-in policies on every real trace and keep a dated result
     Traces(traces::Traces),
     /// Compare all policies on a suite of workloads and keep a dated result
@@ -57,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Command::Models => models::run(),
         Command::Bench => bench::run(),
         Command::Cuda(options) => cuda::run(&options),
+        Command::Smith(options) => smith::run(&options),
         Command::Traces(traces) => traces::run(&traces),
         Command::Suite(suite) => suite::run(&suite),
     }

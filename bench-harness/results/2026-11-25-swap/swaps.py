@@ -1,4 +1,7 @@
-"""Iteration gaps with and without swaps, in turns on one server: python3 swaps.py ELIS SWAPS TURNS."""
+"""Iteration gaps with and without swaps, in turns on one server: python3 swaps.py ELIS SWAPS TURNS.
+
+With a model behind these (a folder), on that: each response is compared with that of the same request alone.
+"""
 
 import asyncio
 import json
@@ -18,23 +21,39 @@ def call(method, url, body=None, kind="application/json"):
         return answer.read()
 
 
+def modelled(number):
+    """A request of the modelled worker, and what it says."""
+    tokens = 1 + number * 37 % 150
+    prompt = [number % 200] * (1 + number % 90)
+    body = {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "oracle_tokens": tokens}
+    return body, (TEXT * 3)[:tokens]
+
+
+SUBJECTS = ["rain", "a fox", "the sea", "Paris", "bread", "winter", "a clock", "music"]
+
+
+def real(number):
+    """One of 24 greedy requests to a model."""
+    number %= 24
+    prompt = f"Write {1 + number // 8} sentences about {SUBJECTS[number % 8]}:"
+    return {"prompt": prompt, "max_tokens": 4 + number * 7 % 40, "temperature": 0.0, "ignore_eos": True}
+
+
 class Load:
-    def __init__(self, port):
-        self.port, self.over, self.phase = port, False, "warm-up"
+    def __init__(self, port, request):
+        self.port, self.request, self.over, self.phase = port, request, False, "warm-up"
         self.gaps, self.done, self.next = {}, 0, 0
 
     async def client(self):
         while not self.over:
             number, self.next = self.next, self.next + 1
-            await self.stream(number)
+            body, expected = self.request(number)
+            said = await self.stream(body)
+            assert said == expected, (number, body, said, expected)
             self.done += 1
 
-    async def stream(self, number):
-        tokens = 1 + number * 37 % 150
-        body = json.dumps({
-            "prompt": [number % 200] * (1 + number % 90), "stream": True, "max_tokens": tokens,
-            "ignore_eos": True, "oracle_tokens": tokens,
-        }).encode()
+    async def stream(self, body):
+        body = json.dumps(body | {"stream": True}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
         head += "content-type: application/json\r\nconnection: close\r\n\r\n"
@@ -51,8 +70,8 @@ class Load:
                     self.gaps.setdefault(self.phase, []).append(now - last)
                 said, last = said + choice["text"], now
         writer.close()
-        expected = (TEXT * 3)[:tokens]
-        assert (said, ended) == (expected, 1), (number, tokens, said, ended)
+        assert ended == 1, (body, said, ended)
+        return said
 
 
 def pauses(url):
@@ -72,9 +91,9 @@ def bucket_quantile(before, after, q):
     return next(le for le, count in counts if count >= q * counts[-1][1])
 
 
-async def main(elis, swaps, turns):
-    serve = [elis, "serve", "--worker", "sim:llama2-13b-a100", "--speed", "5", "--port", "0"]
-    serve += ["--admin-port", "0", "--predictor", "oracle"]
+def start(elis, options):
+    """A server, its address and that of its admin API."""
+    serve = [elis, "serve", "--port", "0", "--admin-port", "0", *options]
     server = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
     found = {}
     for line in server.stderr:
@@ -84,13 +103,23 @@ async def main(elis, swaps, turns):
         if len(found) == 2:
             break
     asyncio.get_running_loop().run_in_executor(None, lambda: [None for _ in server.stderr])
-    url, admin = found["url"], found["admin"] + "/admin"
+    return server, found["url"], found["admin"] + "/admin"
+
+
+async def main(elis, swaps, turns, model=None):
+    paced = ["--worker", "sim:llama2-13b-a100", "--speed", "5", "--predictor", "oracle"]
+    on_model = ["--model", model, "--window-tokens", "5", "--predictor", "noisy:20"]
+    server, url, admin = start(elis, on_model if model else paced)
     names = {}
     for name in ["fcfs", "sjf", "isrtf"]:
         answer = json.loads(call("POST", f"{admin}/policy", json.dumps({"policy": name}).encode()))
         names[name] = answer["policies"]["live"]["digest"]
-    load = Load(int(url.rsplit(":", 1)[1]))
-    clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
+    load = Load(int(url.rsplit(":", 1)[1]), modelled)
+    if model:
+        alone = [await load.stream(real(number)) for number in range(24)]
+        load.request = lambda number: (real(number), alone[number % 24])
+        load.gaps.clear()
+    clients = [asyncio.create_task(load.client()) for _ in range(12 if model else CLIENTS)]
     await asyncio.sleep(2)
     each, decided, done, steps = swaps // turns, 0, 0, {"still": [], "swaps": []}
     promotes = list(names.values())
@@ -133,4 +162,5 @@ async def main(elis, swaps, turns):
           / metric("elis_policy_swap_duration_seconds_count"))
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]))

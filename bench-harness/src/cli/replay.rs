@@ -10,15 +10,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use elis_bench_harness::experiment::Contestant;
 use elis_bench_harness::metrics::MetricOptions;
-use elis_bench_harness::replay::{
-    AtHand, Calibration, Counterfactual, Divergence, DivergenceWitness, Observed, Observer,
-    Outcome, PlanCheck, PlanVerdict, Refit, refit,
-};
+use elis_bench_harness::replay::{AtHand, Divergence, DivergenceWitness, PlanCheck, PlanVerdict};
 use elis_bench_harness::report::table::{self, TableOptions};
 use elis_bench_harness::report::text::tame;
 use elis_bench_harness::report::{Document, Inputs, assemble, csv, page};
 use elis_record::{Ending, Replay as LogReplay, ReplayError, Replayed, Witness};
 use elis_sim::Profile;
+use elis_sim::hindsight::{Calibration, Counterfactual, Observed, Observer, Outcome, Refit, refit};
 use elis_sim::outcome::RunOutcome;
 use serde_json::json;
 
@@ -153,12 +151,26 @@ impl Replay {
         let counterfactual = Counterfactual::new(observed, &refit)?;
         let mut runs = Vec::new();
         for contestant in std::iter::once(&baseline).chain(others) {
-            let run = counterfactual.run(contestant, self.predictor.as_deref())?;
-            runs.push(vec![run]);
+            runs.push(vec![self.simulate(&counterfactual, contestant)?]);
         }
         let calibration = counterfactual.calibrate(&runs[0][0]);
         let document = self.document(observed, &refit, &calibration, divergences, &runs)?;
         self.publish(&document, &runs)
+    }
+
+    fn simulate(&self, log: &Counterfactual, contestant: &Contestant) -> Result<RunOutcome> {
+        let mut slot = contestant.policy.start(&contestant.config)?;
+        let given = self.predictor.as_deref();
+        let given = given.map(|name| elis_predictor::parse(name, log.seed()));
+        let mut predictor = given.transpose()?;
+        let run = match &mut predictor {
+            Some(predictor) => log.run(&mut slot, Some(predictor.as_mut())),
+            None => log.run(&mut slot, None),
+        };
+        let mut run = run.with_context(|| format!("policy {}", contestant.name))?;
+        run.policy.clone_from(&contestant.name);
+        run.digest = contestant.policy.digest().to_owned();
+        Ok(run)
     }
 
     fn document(

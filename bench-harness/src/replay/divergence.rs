@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use elis_policy_runtime::PolicySlot;
-use elis_record::{Policy, Witness};
+use elis_record::{Post, Witness};
 use elis_scheduler::plan::Plan;
 use elis_scheduler::snapshot::Snapshot;
 use elis_scheduler::{Input, Output, Scheduler, Time, limits};
@@ -142,7 +142,7 @@ fn arrival_order(snapshot: &Snapshot<'_>) -> Vec<u64> {
 }
 
 impl Witness for DivergenceWitness {
-    fn resumed(&mut self, _: &Policy, _: bool, _: &Scheduler) {
+    fn resumed(&mut self, _: &[Post], _: bool, _: &Scheduler) {
         self.asked.clear();
     }
 

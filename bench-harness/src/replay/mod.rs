@@ -1,19 +1,11 @@
-//! What a recorded log says: that it reproduces, how another policy would have decided, and, in
-//! the simulator, what would have come of it.
+//! What a recorded log says: that it reproduces, and how another policy would have decided. What
+//! would have come of that says `elis_sim::hindsight`.
 
-mod counterfactual;
 mod divergence;
-mod observe;
 mod plans;
-mod recorded;
-mod refit;
 
-pub use counterfactual::{Calibration, Counterfactual, CounterfactualError};
 pub use divergence::{Divergence, DivergenceWitness};
-pub use observe::{Job, Observed, Observer, Outcome};
 pub use plans::{PlanCheck, PlanVerdict};
-pub use recorded::RecordedPredictor;
-pub use refit::{Refit, RefitError, refit};
 
 use std::collections::BTreeMap;
 
@@ -55,6 +47,3 @@ impl AtHand {
         self.0.get(digest)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use elis_policy_runtime::PolicyInstance;
-use elis_record::{Policy, Witness};
+use elis_record::{Policy, Post, Witness};
 use elis_scheduler::plan::Plan;
+use elis_scheduler::snapshot::Snapshot;
 use elis_scheduler::{Input, Output, Scheduler, Time};
 
 use super::AtHand;
@@ -16,7 +17,8 @@ pub struct PlanVerdict {
     pub policy: Policy,
     /// Why it was not asked, if it was not.
     pub not_asked: Option<String>,
-    /// Whether its memory at the beginning is known: it had just been started.
+    /// Whether its memory at the beginning is known: it had just been started, with what the log
+    /// says that it was handed.
     pub fresh: bool,
     /// Plans that came again.
     pub equal: u64,
@@ -28,13 +30,29 @@ pub struct PlanVerdict {
     pub first_different: Option<u64>,
 }
 
+/// Instances that are kept beside those that decide, since a rollback may bring them back.
+const SEATS_MAX: usize = 16;
+
+/// An instance of a recorded policy.
+#[derive(Debug)]
+struct Seat {
+    instance: Option<PolicyInstance>,
+    /// Where its verdict stands.
+    verdict: usize,
+}
+
 /// The witness that asks the recorded policies again.
 #[derive(Debug)]
 pub struct PlanCheck<'a> {
     at_hand: &'a AtHand,
     verdicts: Vec<PlanVerdict>,
-    instance: Option<PolicyInstance>,
-    answers: BTreeMap<(u16, u64), Option<Plan>>,
+    /// By the numbers that the log gives them.
+    seats: BTreeMap<u64, Seat>,
+    /// The largest number so far: a smaller one that is not here has been forgotten.
+    newest: Option<u64>,
+    posts: Vec<Post>,
+    /// Who was asked, and what it said.
+    answers: BTreeMap<(u16, u64), (u64, Option<Plan>)>,
 }
 
 impl<'a> PlanCheck<'a> {
@@ -43,21 +61,44 @@ impl<'a> PlanCheck<'a> {
         Self {
             at_hand,
             verdicts: Vec::new(),
-            instance: None,
+            seats: BTreeMap::new(),
+            newest: None,
+            posts: Vec::new(),
             answers: BTreeMap::new(),
         }
     }
 
-    /// One verdict for each time that a policy took over.
+    /// One verdict for each instance that came to decide.
     pub fn verdicts(self) -> Vec<PlanVerdict> {
         self.verdicts
     }
 
-    fn start(&mut self, policy: &Policy, fresh: bool) {
-        self.answers.clear();
-        let not_asked = self.instantiate(policy);
+    fn take(&mut self, posts: &[Post], fresh: bool) {
+        self.posts = posts.to_vec();
+        for post in posts {
+            if !self.seats.contains_key(&post.seat) {
+                let new = self.newest.is_none_or(|newest| post.seat > newest);
+                self.start(post, fresh && new);
+            }
+        }
+        let decides = |seat: &u64| posts.iter().any(|post| post.seat == *seat);
+        while self.seats.len() > SEATS_MAX {
+            let Some(oldest) = self.seats.keys().copied().find(|seat| !decides(seat)) else {
+                return;
+            };
+            self.seats.remove(&oldest);
+        }
+    }
+
+    fn start(&mut self, post: &Post, fresh: bool) {
+        let started = self.instance(&post.policy, &post.memory);
+        let (instance, not_asked) = match started {
+            Ok(instance) => (Some(instance), None),
+            Err(why) => (None, Some(why)),
+        };
+        let verdict = self.verdicts.len();
         self.verdicts.push(PlanVerdict {
-            policy: policy.clone(),
+            policy: post.policy.clone(),
             not_asked,
             fresh,
             equal: 0,
@@ -65,28 +106,76 @@ impl<'a> PlanCheck<'a> {
             failed: 0,
             first_different: None,
         });
+        self.seats.insert(post.seat, Seat { instance, verdict });
+        self.newest = self.newest.max(Some(post.seat));
     }
 
     /// Starts an instance, or says why there is none.
-    fn instantiate(&mut self, policy: &Policy) -> Option<String> {
-        self.instance = None;
-        let Some(loaded) = self.at_hand.get(&policy.digest) else {
-            return Some("it is not at hand: give its file with --with".to_owned());
-        };
-        match PolicyInstance::start(loaded, &policy.config) {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                None
-            }
-            Err(error) => Some(error.to_string()),
+    fn instance(&self, policy: &Policy, memory: &[u8]) -> Result<PolicyInstance, String> {
+        let missing = || "it is not at hand: give its file with --with".to_owned();
+        let loaded = self.at_hand.get(&policy.digest).ok_or_else(missing)?;
+        let started = PolicyInstance::start(loaded, &policy.config);
+        let mut instance = started.map_err(|error| error.to_string())?;
+        if !memory.is_empty() {
+            let taken = instance.import_state(memory);
+            taken.map_err(|error| format!("it does not take the recorded state: {error}"))?;
+        }
+        Ok(instance)
+    }
+
+    /// As the host does: what a failed policy remembers is gone.
+    fn restart(&mut self, number: u64) {
+        let post = self.posts.iter().find(|post| post.seat == number);
+        let fresh = post.and_then(|post| self.instance(&post.policy, &[]).ok());
+        if let Some(seat) = self.seats.get_mut(&number) {
+            seat.instance = fresh;
         }
     }
 
-    fn answered(&mut self, worker: u16, revision: u64, plan: &Plan) {
-        let (Some(ours), Some(verdict)) = (
-            self.answers.remove(&(worker, revision)),
-            self.verdicts.last_mut(),
-        ) else {
+    fn seat_of(&self, worker: u16) -> Option<u64> {
+        let post = self.posts.iter().find(|post| post.holds(worker));
+        post.map(|post| post.seat)
+    }
+
+    fn ask(&mut self, worker: u16, snapshot: &Snapshot<'_>) -> Option<(u64, Option<Plan>)> {
+        let number = self.seat_of(worker)?;
+        let instance = self.seats.get_mut(&number)?.instance.as_mut()?;
+        let answer = instance.decide(snapshot).plan.ok();
+        if answer.is_none() {
+            self.restart(number);
+        }
+        Some((number, answer))
+    }
+
+    /// The answer of who decides now: who was asked may have been taken down over this question,
+    /// and then another one answered it.
+    fn answer(
+        &mut self,
+        worker: u16,
+        revision: u64,
+        scheduler: &Scheduler,
+    ) -> Option<Option<Plan>> {
+        let asked = self.answers.remove(&(worker, revision));
+        let decides = self.seat_of(worker);
+        match asked {
+            Some((seat, answer)) if Some(seat) == decides => Some(answer),
+            _ => {
+                let snapshot = scheduler.snapshot(worker)?;
+                self.ask(worker, &snapshot).map(|(_, answer)| answer)
+            }
+        }
+    }
+
+    fn verdict(&mut self, worker: u16) -> Option<&mut PlanVerdict> {
+        let seat = self.seats.get(&self.seat_of(worker)?)?;
+        self.verdicts.get_mut(seat.verdict)
+    }
+
+    fn answered(&mut self, worker: u16, revision: u64, plan: &Plan, scheduler: &Scheduler) {
+        let Some(ours) = self.answer(worker, revision, scheduler) else {
+            return;
+        };
+        let Some(verdict) = self.verdict(worker) else {
             return;
         };
         if ours.as_ref() == Some(plan) {
@@ -99,31 +188,34 @@ impl<'a> PlanCheck<'a> {
 
     fn failed(&mut self, worker: u16, revision: u64) {
         self.answers.remove(&(worker, revision));
-        if let Some(verdict) = self.verdicts.last_mut() {
+        if let Some(verdict) = self.verdict(worker) {
             verdict.failed += 1;
-            let policy = verdict.policy.clone();
-            // As the host does: what a failed policy remembers is gone.
-            self.instantiate(&policy);
+        }
+        if let Some(seat) = self.seat_of(worker) {
+            self.restart(seat);
         }
     }
 }
 
 impl Witness for PlanCheck<'_> {
-    fn resumed(&mut self, policy: &Policy, fresh: bool, _: &Scheduler) {
-        self.start(policy, fresh);
+    fn resumed(&mut self, posts: &[Post], fresh: bool, _: &Scheduler) {
+        self.answers.clear();
+        self.seats.clear();
+        self.newest = None;
+        self.take(posts, fresh);
     }
 
-    fn policy(&mut self, policy: &Policy) {
-        self.start(policy, true);
+    fn policies(&mut self, posts: &[Post]) {
+        self.take(posts, true);
     }
 
-    fn input(&mut self, _: Time, input: &Input<'_>, _: &Scheduler) {
+    fn input(&mut self, _: Time, input: &Input<'_>, scheduler: &Scheduler) {
         match input {
             Input::Decided {
                 worker,
                 revision,
                 plan,
-            } => self.answered(*worker, *revision, plan),
+            } => self.answered(*worker, *revision, plan, scheduler),
             Input::DecisionFailed {
                 worker, revision, ..
             } => self.failed(*worker, *revision),
@@ -135,13 +227,10 @@ impl Witness for PlanCheck<'_> {
         let Output::Decide { worker, revision } = *output else {
             return;
         };
-        if let (Some(instance), Some(snapshot)) = (&mut self.instance, scheduler.snapshot(worker)) {
-            let answer = instance.decide(&snapshot).plan.ok();
-            let dead = answer.is_none();
+        if let Some(snapshot) = scheduler.snapshot(worker)
+            && let Some(answer) = self.ask(worker, &snapshot)
+        {
             self.answers.insert((worker, revision), answer);
-            if dead && let Some(policy) = self.verdicts.last().map(|v| v.policy.clone()) {
-                self.instantiate(&policy);
-            }
         }
     }
 }

@@ -122,10 +122,13 @@ impl Driver {
         loop {
             match self.next(messages) {
                 Ok(Some(message)) => self.take(message),
-                Ok(None) => self.tell(Input::Tick),
+                Ok(None) => self.tick(),
                 Err(()) => return,
             }
             self.note();
+            let now = self.now();
+            self.deck.look(now, &self.scheduler);
+            self.announce();
             if self.drains && self.jobs.is_empty() {
                 let replies = std::mem::take(&mut self.draining);
                 self.recordings.finish(move || {
@@ -137,9 +140,10 @@ impl Driver {
         }
     }
 
-    /// The next message, `None` when a timer of the core is due.
+    /// The next message, `None` when a timer of the core or a look of the deck is due.
     fn next(&self, messages: &Receiver<Message>) -> Result<Option<Message>, ()> {
-        let due = self.scheduler.poll_timeout().map(Time::as_ns);
+        let due = [self.scheduler.poll_timeout(), self.deck.due()];
+        let due = due.into_iter().flatten().min().map(Time::as_ns);
         let Some(due) = due.filter(|&due| due < u64::MAX) else {
             return messages.recv().map(Some).map_err(|_| ());
         };
@@ -148,6 +152,13 @@ impl Driver {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(()),
+        }
+    }
+
+    fn tick(&mut self) {
+        let due = self.scheduler.poll_timeout();
+        if due.is_some_and(|due| due <= self.now()) {
+            self.tell(Input::Tick);
         }
     }
 
@@ -168,7 +179,7 @@ impl Driver {
             ready: !self.drains,
         };
         self.metrics.note(&status, self.scheduler.stats());
-        self.deck.note(self.scheduler.stats());
+        self.deck.note(&self.scheduler);
         let unanswered = i64::try_from(self.forecasts.unanswered).unwrap_or(i64::MAX);
         self.metrics.unanswered.set(unanswered);
     }
@@ -178,6 +189,7 @@ impl Driver {
             Message::Submit { request, reply } => self.submit(*request, reply),
             Message::Cancel(job) => {
                 if self.jobs.contains_key(&job) {
+                    self.left(job);
                     self.tell(Input::Cancel { job });
                 }
             }
@@ -192,9 +204,10 @@ impl Driver {
             }
             Message::Deck(order) => {
                 // Faults up to here are those of the policy up to here.
-                self.deck.note(self.scheduler.stats());
+                self.deck.note(&self.scheduler);
                 let (waiting, ..) = self.scheduler.load();
-                self.deck.order(order, waiting > 0);
+                let now = self.now();
+                self.deck.order(order, waiting > 0, now);
                 self.announce();
             }
             Message::Record(order) => {
@@ -207,10 +220,20 @@ impl Driver {
         }
     }
 
-    /// Tells the core of another policy, if there is one.
+    /// Tells the core of other policies, if there are any.
     fn announce(&mut self) {
-        if let Some(interest) = self.deck.news() {
-            self.tell(Input::PolicyInstalled(interest));
+        while let Some((worker, interest)) = self.deck.news() {
+            self.tell(Input::PolicyInstalled { worker, interest });
+        }
+    }
+
+    /// A client has left.
+    fn left(&self, job: u64) {
+        let home = self.scheduler.worker_of(job);
+        if let Some((worker, row)) = home.zip(self.scheduler.job(job))
+            && row.first_token_us == 0
+        {
+            self.deck.left(worker, row.arrival_us, self.now());
         }
     }
 
@@ -278,6 +301,7 @@ impl Driver {
         if let Some((error, jobs)) = report.failed {
             tracing::error!(%error, ?jobs, "a worker failed");
             for job in jobs {
+                self.deck.failed(worker);
                 if let Some(live) = self.jobs.get(&job) {
                     let error = GenerateError::Worker(error.to_string());
                     let _ = live.events.send(Event::Failed(error));
@@ -293,6 +317,13 @@ impl Driver {
             iterations: report.iterations,
             finished: &report.finished,
         });
+        // Without jobs it waits for nobody.
+        let queue = self.scheduler.snapshot(worker);
+        if queue.is_none_or(|queue| queue.jobs.is_empty())
+            && let Some(crew) = self.crew.get_mut(usize::from(worker))
+        {
+            crew.idle_since = None;
+        }
     }
 
     /// Hands an input to the core and performs all that follows from it.
@@ -329,7 +360,16 @@ impl Driver {
                     }
                 }
                 Output::Finished(ended) => self.finished(&ended),
-                Output::Rejected { job, reason } => self.rejected(job, reason),
+                Output::Rejected {
+                    job,
+                    worker,
+                    reason,
+                } => {
+                    if reason == RejectReason::ByPolicy {
+                        self.deck.failed(worker);
+                    }
+                    self.rejected(job, reason);
+                }
                 Output::Cancelled { job } => {
                     self.metrics.ended("cancelled");
                     self.forget(job, None, true);
@@ -368,7 +408,7 @@ impl Driver {
         let (waiting, running, _) = self.scheduler.load();
         tracing::trace!(
             name: DECISION,
-            policy = self.deck.live().info().name,
+            policy = self.deck.seat(worker).policy().info().name,
             worker,
             waiting,
             running,
@@ -393,8 +433,10 @@ impl Driver {
             }
         });
         // Another policy may have stepped in; it is asked again at the next boundary.
-        self.pending
-            .extend(self.deck.news().map(Input::PolicyInstalled));
+        while let Some((worker, interest)) = self.deck.news() {
+            self.pending
+                .push_back(Input::PolicyInstalled { worker, interest });
+        }
     }
 
     fn dispatch(&mut self, worker: u16) {
@@ -437,7 +479,9 @@ impl Driver {
         if let Some(first) = ended.first_token {
             let ttft_s = seconds(ended.arrival, first);
             self.metrics.ttft.observe(ttft_s);
-            self.deck.finished(seconds(ended.arrival, now), ttft_s);
+            let jct_s = seconds(ended.arrival, now);
+            self.deck
+                .finished(ended.worker, ended.arrival, jct_s, ttft_s);
             if tokens > 1 {
                 let each = seconds(first, now) / f64::from(tokens - 1);
                 self.metrics.tpot.observe(each);

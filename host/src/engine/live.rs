@@ -141,7 +141,8 @@ impl Engine {
         let (messages, inbox) = mpsc::channel();
         let board = Arc::new(Board::new());
         let metrics = Arc::new(Metrics::new(&board));
-        let (policies, deck) = Policies::begin(policy, runtime, board, messages.clone())?;
+        let count = workers.len();
+        let (policies, deck) = Policies::begin(policy, runtime, board, messages.clone(), count)?;
         let configs: Vec<_> = workers.iter().map(Worker::config).collect();
         let rooms = configs
             .iter()

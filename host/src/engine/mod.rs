@@ -26,7 +26,9 @@ use tokio::sync::mpsc;
 pub use control::{
     Check, Overview, Policies, PolicyError, PolicyOptions, Promote, Promoted, Pushed, Row, Shade,
 };
-pub use deck::{Counts, Fault, ShadowCounts};
+pub use deck::{
+    CanaryReport, Counts, Estimate, Fault, Guard, ShadowCounts, SideReport, Stage, Trial,
+};
 pub use forecast::Predictor;
 pub use iteration_log::IterationLog;
 pub use live::{Engine, EngineError, EngineOptions, Parts};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use elis_record::{Pace, Policy, RecordError, Recorder, Start, Tally};
+use elis_record::{Pace, Policy, Post, RecordError, Recorder, Start, Tally};
 use elis_scheduler::{Input, Output, Scheduler, Time};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -79,12 +79,27 @@ pub(crate) async fn begin(
     Ok(Recording { number, messages })
 }
 
+/// Begins a recording, on a thread that may wait.
+pub(crate) fn begin_blocking(
+    messages: &Sender<Message>,
+    out: Box<dyn Write + Send>,
+) -> Result<Recording, RecordingError> {
+    let (reply, answer) = oneshot::channel();
+    let order = Message::Record(Order::Begin { out, reply });
+    messages.send(order).map_err(|_| RecordingError::Gone)?;
+    let number = answer.blocking_recv().map_err(|_| RecordingError::Gone)??;
+    let messages = messages.clone();
+    Ok(Recording { number, messages })
+}
+
 /// All recordings of a core.
 pub(crate) struct Recordings {
     all: Vec<(u64, Recorder)>,
     next: u64,
-    /// That of the policy which the recordings were told of last.
-    epoch: u64,
+    /// How often policies had changed when the recordings were told last.
+    changes: u64,
+    /// The last instance that they were told of.
+    seat: u64,
     /// What is recorded, for whoever reads the log.
     origin: String,
     recorded: Recorded,
@@ -95,7 +110,8 @@ impl Recordings {
         Self {
             all: Vec::new(),
             next: 1,
-            epoch: 0,
+            changes: 0,
+            seat: 0,
             origin,
             recorded,
         }
@@ -131,11 +147,17 @@ impl Recordings {
             origin: self.origin.clone(),
             began_unix_ms: since.map_or(0, |since| since.as_millis() as u64),
         };
-        let mut recorder = Recorder::start(out, start, identity(deck), Pace::Live)?;
+        self.changes = deck.changes();
+        let mut posts = posts(deck);
+        for post in &mut posts {
+            self.seat = self.seat.max(post.seat);
+            // Where it began says nothing any more of what it knows.
+            post.memory = Vec::new();
+        }
+        let mut recorder = Recorder::start(out, start, posts, Pace::Live)?;
         recorder.settle(scheduler);
         let number = self.next;
         self.next += 1;
-        self.epoch = deck.epoch();
         self.recorded.lock().push(recorder.tally());
         self.all.push((number, recorder));
         tracing::info!(recording = number, "a recording begins");
@@ -146,14 +168,27 @@ impl Recordings {
     pub(crate) fn input(&mut self, now: Time, input: &Input<'_>, deck: &Deck) {
         // The deck may have changed its policy in the midst of a decision, before the core hears
         // of it.
-        let changed = self.epoch != deck.epoch();
-        self.epoch = deck.epoch();
-        for (_, recorder) in &mut self.all {
-            if changed {
-                recorder.policy(identity(deck));
+        if self.changes != deck.changes() && !self.all.is_empty() {
+            self.changes = deck.changes();
+            let posts = self.news(deck);
+            for (_, recorder) in &mut self.all {
+                recorder.policies(posts.clone());
             }
+        }
+        for (_, recorder) in &mut self.all {
             recorder.input(now, input);
         }
+    }
+
+    /// Who decides from now on, with what new ones were handed.
+    fn news(&mut self, deck: &Deck) -> Vec<Post> {
+        let mut posts = posts(deck);
+        for post in posts.iter_mut().filter(|post| post.seat <= self.seat) {
+            post.memory = Vec::new();
+        }
+        let seats = posts.iter().map(|post| post.seat);
+        self.seat = seats.fold(self.seat, u64::max);
+        posts
     }
 
     /// The core has said something.
@@ -207,12 +242,20 @@ fn finish(recorders: Vec<Recorder>, then: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn identity(deck: &Deck) -> Policy {
-    Policy {
-        name: deck.live().info().name.clone(),
-        digest: deck.live().digest().to_owned(),
-        config: deck.config().to_owned(),
-    }
+fn posts(deck: &Deck) -> Vec<Post> {
+    let seats = deck.seats().into_iter();
+    seats
+        .map(|(workers, seat)| Post {
+            workers,
+            seat: seat.number,
+            policy: Policy {
+                name: seat.policy().info().name.clone(),
+                digest: seat.policy().digest().to_owned(),
+                config: seat.choice.config.clone(),
+            },
+            memory: seat.memory.clone(),
+        })
+        .collect()
 }
 
 /// What all recordings have written, for Prometheus.

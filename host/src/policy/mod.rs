@@ -44,6 +44,17 @@ pub(crate) enum Command {
         elis policy show 3f2a91                what came of it so far\n  \
         elis policy shadow                     end it")]
     Shadow(remote::Shadow),
+    /// Let a policy decide for a share of the workers, under a guard that takes it back by itself
+    ///
+    /// The server needs two workers or more (`elis serve --workers`). The rest goes on under the
+    /// live policy, to compare with. Without a digest: how the canary stands.
+    #[command(after_help = "Examples:\n  \
+        elis policy canary 3f2a91 --share 0.25 --max-p99-ttft-ms 800 --for 5m --promote\n  \
+        elis policy canary 3f2a91 --max-error-rate 0 --max-faults 3\n  \
+        elis policy canary                     how it stands, against the rest\n  \
+        elis policy canary --end               the live policy decides everywhere\n  \
+        elis policy canary --promote-now")]
+    Canary(remote::Canary),
     /// Make a policy the live one, between two decisions
     ///
     /// If anything goes wrong, up to and with its first decision, the policy before stays live.
@@ -70,6 +81,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Push(args) => remote::push(&args),
         Command::Show(args) => remote::show(&args),
         Command::Shadow(args) => remote::shadow(&args),
+        Command::Canary(args) => remote::canary(&args),
         Command::Promote(args) => remote::promote(&args),
         Command::Rollback(args) => remote::rollback(&args),
         Command::Remove(args) => remote::remove(&args),

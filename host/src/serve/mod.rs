@@ -50,11 +50,11 @@ pub(crate) fn run(options: Serve) -> anyhow::Result<ExitCode> {
 
 fn start(options: &Serve) -> anyhow::Result<Engine> {
     let scheduling = options.engine();
-    let (model, worker) = match &options.worker {
+    let (model, workers) = match &options.worker {
         Some(worker) => parts::paced(options, worker)?,
         None => parts::model(options)?,
     };
-    let engine = Engine::start(parts::parts(options, model, worker)?, &scheduling)?;
+    let engine = Engine::start(parts::parts(options, model, workers)?, &scheduling)?;
     tracing::info!(
         policy = options.policy,
         predictor = options.predictor,

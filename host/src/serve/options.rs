@@ -19,6 +19,7 @@ Examples:
   elis serve --worker sim:llama2-13b-a100 --policy fcfs     no model: the pace of a modelled GPU
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
        -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'
+  elis serve --worker sim:llama2-13b-a100 --workers 4       four of them, for a canary on one
   elis policy push isrtf && elis policy promote DIGEST      another policy, while requests flow")]
 pub(crate) struct Serve {
     /// The model: a GGUF file, or a folder with one, or with safetensors
@@ -30,6 +31,11 @@ pub(crate) struct Serve {
     /// How many times faster than real a modelled worker is
     #[arg(long, value_name = "TIMES", default_value_t = 1.0, requires = "worker")]
     pub(crate) speed: f64,
+    /// How many workers there are: of a model on the CPU they share the weights, and each has its
+    /// own thread and its own memory for keys and values
+    #[arg(long, value_name = "WORKERS", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
     /// The name that clients give the model, by default its own
     #[arg(long, value_name = "NAME")]
     pub(crate) served_model_name: Option<String>,

@@ -13,6 +13,7 @@ use elis_llm::device::{Device, DeviceBackend, DeviceModel, Floats, Place};
 use elis_llm::{Backend, Cache, Cpu, CpuBackend, Model, Precision, Source, Vocabulary};
 use elis_policy_runtime::{Metering, Options, Runtime};
 use elis_predictor::trained::Trained;
+use elis_scheduler::config::CostHint;
 
 use super::Serve;
 use super::options::{DEFAULT_KV_MIB, Limits, PrecisionKind, blocks};
@@ -20,8 +21,8 @@ use super::options::{DEFAULT_KV_MIB, Limits, PrecisionKind, blocks};
 /// A worker of whatever kind.
 pub(super) type AnyWorker = Box<dyn Worker>;
 
-/// A model from its files, and the worker that computes it.
-pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, AnyWorker)> {
+/// A model from its files, and the workers that compute it.
+pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, Vec<AnyWorker>)> {
     let path = options.model.as_deref().context("--model is missing")?;
     let mut source = Source::open(path)?;
     if let Some(tokens) = options.limits.context_tokens {
@@ -32,16 +33,21 @@ pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, AnyWorker)>
         );
         source.config.context_tokens = tokens as usize;
     }
-    let worker = match options.limits.device {
-        Place::Cpu => on_cpu(&options.limits, &mut source)?,
-        place @ Place::Cuda(_) => on_gpu(&options.limits, place, &mut source)?,
+    let workers = match options.limits.device {
+        Place::Cpu => on_cpu(&options.limits, options.workers, &mut source)?,
+        Place::Cuda(_) if options.workers > 1 => bail!(
+            "--workers {}: a GPU has one worker; start a server for each device",
+            options.workers
+        ),
+        place @ Place::Cuda(_) => vec![on_gpu(&options.limits, place, &mut source)?],
     };
-    let config = worker.config();
+    let config = workers.first().context("there is no worker")?.config();
     tracing::info!(
         model = source.name,
         weights = source.weights,
         parameters = source.config.parameters(),
         device = %options.limits.device,
+        workers = workers.len(),
         kv_tokens = u64::from(config.gpu_blocks) * u64::from(config.block_size_tokens),
         "the model is loaded"
     );
@@ -54,10 +60,11 @@ pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, AnyWorker)>
         bos_token: source.bos_token,
         eos_token: source.eos_token,
     };
-    Ok((served, worker))
+    Ok((served, workers))
 }
 
-fn on_cpu(limits: &Limits, source: &mut Source) -> anyhow::Result<AnyWorker> {
+/// Workers on the processor: one copy of the weights, and memory for keys and values of each.
+fn on_cpu(limits: &Limits, workers: u16, source: &mut Source) -> anyhow::Result<Vec<AnyWorker>> {
     let precision = match limits.precision {
         PrecisionKind::Auto => None,
         PrecisionKind::F32 => Some(Precision::F32),
@@ -70,10 +77,16 @@ fn on_cpu(limits: &Limits, source: &mut Source) -> anyhow::Result<AnyWorker> {
     let kv_blocks = limits.kv_blocks(DEFAULT_KV_MIB, block_bytes)?;
     let swap_blocks = blocks(limits.swap_memory_mib, block_bytes);
     tracing::info!(kernels = cpu.name(), "computing on the processor");
-    worker(
-        limits,
-        CpuBackend::new(Arc::new(model), kv_blocks, swap_blocks),
-    )
+    let model = Arc::new(model);
+    let mut backend = CpuBackend::new(Arc::clone(&model), kv_blocks, swap_blocks);
+    // They are alike, so that one is timed for all.
+    let cost = calibrate(&mut backend)?;
+    let mut all: Vec<AnyWorker> = vec![worker(limits, backend, cost)];
+    for _ in 1..workers {
+        let backend = CpuBackend::new(Arc::clone(&model), kv_blocks, swap_blocks);
+        all.push(worker(limits, backend, cost));
+    }
+    Ok(all)
 }
 
 fn on_gpu(limits: &Limits, place: Place, source: &mut Source) -> anyhow::Result<AnyWorker> {
@@ -90,23 +103,25 @@ fn on_gpu(limits: &Limits, place: Place, source: &mut Source) -> anyhow::Result<
         (_, _) => limits.kv_blocks(DEFAULT_KV_MIB, block_bytes)?,
     };
     let swap_blocks = blocks(limits.swap_memory_mib, block_bytes);
-    worker(
-        limits,
-        DeviceBackend::new(Arc::new(model), kv_blocks, swap_blocks)?,
-    )
+    let mut backend = DeviceBackend::new(Arc::new(model), kv_blocks, swap_blocks)?;
+    let cost = calibrate(&mut backend)?;
+    Ok(worker(limits, backend, cost))
 }
 
-fn worker(limits: &Limits, mut backend: impl Backend + 'static) -> anyhow::Result<AnyWorker> {
+fn worker(limits: &Limits, backend: impl Backend + 'static, cost: CostHint) -> AnyWorker {
     let options = ModelOptions {
         max_num_seqs: limits.max_num_seqs,
         max_batched_tokens: limits.max_batched_tokens,
-        cost: calibrate(&mut backend)?,
+        cost,
     };
-    Ok(Box::new(ModelWorker::new(backend, options)))
+    Box::new(ModelWorker::new(backend, options))
 }
 
-/// A modelled worker.
-pub(super) fn paced(options: &Serve, worker: &str) -> anyhow::Result<(ServedModel, AnyWorker)> {
+/// Modelled workers.
+pub(super) fn paced(
+    options: &Serve,
+    worker: &str,
+) -> anyhow::Result<(ServedModel, Vec<AnyWorker>)> {
     ensure!(
         options.speed > 0.0 && options.speed.is_finite(),
         "--speed must be above 0"
@@ -122,7 +137,12 @@ pub(super) fn paced(options: &Serve, worker: &str) -> anyhow::Result<(ServedMode
         eos_token: String::new(),
         context_tokens: u32::try_from(room).unwrap_or(u32::MAX),
     };
-    Ok((served, Box::new(PacedWorker::new(profile, options.speed)?)))
+    let mut workers: Vec<AnyWorker> = Vec::new();
+    for _ in 0..options.workers {
+        let worker = PacedWorker::new(profile.clone(), options.speed)?;
+        workers.push(Box::new(worker));
+    }
+    Ok((served, workers))
 }
 
 fn named(options: &Serve, own: &str) -> String {
@@ -139,7 +159,7 @@ fn now_s() -> u64 {
 pub(super) fn parts(
     options: &Serve,
     model: ServedModel,
-    worker: AnyWorker,
+    workers: Vec<AnyWorker>,
 ) -> anyhow::Result<Parts<AnyWorker>> {
     let runtime = Runtime::new(Options {
         metering: Metering::Epoch {
@@ -154,7 +174,7 @@ pub(super) fn parts(
     Ok(Parts {
         predictor: predictor(options, &model.id)?,
         model,
-        workers: vec![worker],
+        workers,
         runtime,
         policy: policies(options)?,
         log: log.transpose()?,

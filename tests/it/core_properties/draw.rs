@@ -116,12 +116,12 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
 }
 
 fn interest() -> impl Strategy<Value = Interest> {
-    (any::<u8>(), any::<bool>(), any::<bool>()).prop_map(|(bits, preemptive, predictions)| {
-        Interest {
-            triggers: Triggers::from_bits(bits),
-            preemptive,
-            predictions,
-        }
+    let drawn = (any::<u8>(), any::<bool>(), any::<bool>(), 0..3u64);
+    drawn.prop_map(|(bits, preemptive, predictions, identity)| Interest {
+        triggers: Triggers::from_bits(bits),
+        preemptive,
+        predictions,
+        identity,
     })
 }
 
@@ -165,6 +165,7 @@ pub(crate) enum Op {
         worker: u16,
     },
     Install {
+        worker: Option<u16>,
         interest: Interest,
     },
     Tick,
@@ -198,8 +199,11 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         }),
         1 => worker.clone().prop_map(|worker| Op::EndNothing { worker }),
         1 => worker.clone().prop_map(|worker| Op::Lose { worker }),
-        2 => worker.prop_map(|worker| Op::Back { worker }),
-        1 => interest().prop_map(|interest| Op::Install { interest }),
+        2 => worker.clone().prop_map(|worker| Op::Back { worker }),
+        1 => (option::of(worker), interest()).prop_map(|(worker, interest)| Op::Install {
+            worker,
+            interest,
+        }),
         5 => Just(Op::Tick),
     ]
 }

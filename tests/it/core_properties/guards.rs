@@ -11,6 +11,7 @@ const ASKED_ALWAYS: Interest = Interest {
     triggers: Triggers::ALL,
     preemptive: true,
     predictions: false,
+    identity: 0,
 };
 
 fn config(workers: usize) -> Config {
@@ -295,4 +296,90 @@ fn tokens_of_a_plan_are_for_one_iteration_and_for_prompts_that_go_on_too() {
     // Nothing is asked now, and the host divides its 64 tokens as it likes.
     world.end_step(0, 1);
     assert_eq!(chunks(&world), [(1, 64)]);
+}
+
+/// A plan that writes two words beside each of these jobs.
+fn words(jobs: &[u64]) -> Plan {
+    Plan {
+        state_jobs: jobs.to_vec(),
+        state_values: jobs.iter().flat_map(|&job| [job + 10, job + 20]).collect(),
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn words_are_those_of_whoever_wrote_them_and_begin_at_0_for_another() {
+    let mut world = World::new(config(1), ASKED_ALWAYS);
+    world.arrive(4, 20, 0);
+    world.arrive(4, 20, 0);
+    world.arrive(4, 20, 0);
+    world.answer(0, |_, _| words(&[1, 3]));
+    let known = |world: &World| {
+        let jobs = world.scheduler.snapshot(0).unwrap().jobs;
+        let row = |job| jobs.id.iter().position(|&id| id == job).unwrap();
+        [1, 3].map(|job| (jobs.state_a[row(job)], jobs.state_b[row(job)]))
+    };
+    world.install(None, ASKED_ALWAYS);
+    assert_eq!(
+        known(&world),
+        [(11, 21), (13, 23)],
+        "loaded anew it reads its own"
+    );
+    let another = Interest {
+        identity: 7,
+        ..ASKED_ALWAYS
+    };
+    world.install(None, another);
+    assert_eq!(known(&world), [(0, 0), (0, 0)]);
+}
+
+#[test]
+fn each_worker_has_a_policy_of_its_own() {
+    let mut world = World::new(config(2), Interest::default());
+    let canary = Interest {
+        predictions: true,
+        identity: 7,
+        ..ASKED_ALWAYS
+    };
+    world.install(Some(1), canary);
+    world.arrive(4, 20, 0);
+    world.arrive(4, 20, 0);
+    assert!(!world.predicts(1) && world.predicts(2));
+    while world.is_asked(0) || world.is_asked(1) {
+        world.answer(0, |world, worker| {
+            let id = world.scheduler.snapshot(worker).unwrap().jobs.id.clone();
+            let mut plan = words(&id);
+            plan.run = vec![99];
+            plan
+        });
+    }
+    assert_eq!(world.scheduler.job(2).unwrap().state_a, 12);
+    let faults = |worker| {
+        world
+            .scheduler
+            .plan_faults(worker)
+            .unwrap()
+            .iter()
+            .sum::<u64>()
+    };
+    let all = world.scheduler.stats().faults.iter().sum::<u64>();
+    assert!(faults(1) > 0 && faults(0) + faults(1) == all);
+    // Whose worker is lost comes to another policy, which reads no words of the first.
+    world.lose(1);
+    assert_eq!(world.scheduler.job(2).unwrap().state_a, 0);
+    world.install(Some(1), Interest::default());
+    world.back(1);
+    world.settle();
+    assert!(world.live.is_empty());
+}
+
+#[test]
+fn whom_a_policy_put_off_the_next_one_need_not() {
+    let mut world = World::new(config(1), ASKED_ALWAYS);
+    world.arrive(4, 4, 0);
+    world.answer(0, |_, _| defer(&[1]));
+    assert!(!world.engines[0].busy());
+    world.install(None, ASKED_ALWAYS);
+    nothing(&mut world);
+    assert!(world.engines[0].busy(), "it runs under arrival order");
 }

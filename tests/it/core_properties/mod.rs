@@ -63,7 +63,9 @@ fn perform(world: &mut World, op: &Op) {
         Op::EndNothing { worker } => world.end_nothing(worker % workers),
         Op::Lose { worker } => world.lose(worker % workers),
         Op::Back { worker } => world.back(worker % workers),
-        Op::Install { interest } => world.install(*interest),
+        Op::Install { worker, interest } => {
+            world.install(worker.map(|worker| worker % workers), *interest);
+        }
         Op::Tick => {
             world.tick();
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use elis_record::{Pace, Policy, Recorder, Replay, Replayed, Start};
+use elis_record::{Pace, Recorder, Replay, Replayed, Start};
 use elis_scheduler::config::Config;
 use elis_scheduler::plan::{Interest, Plan, PolicyExit};
 use elis_scheduler::{
@@ -93,15 +93,14 @@ impl World {
             log: Vec::new(),
             recording: None,
         };
-        world.tell(Input::PolicyInstalled(interest));
+        world.install(None, interest);
         world
     }
 
     /// Records from here on.
     pub(crate) fn record(&mut self) {
         let file = Shared::default();
-        let (start, policy) = (Start::default(), Policy::default());
-        let recorder = Recorder::start(file.clone(), start, policy, Pace::Offline);
+        let recorder = Recorder::start(file.clone(), Start::default(), Vec::new(), Pace::Offline);
         let mut recorder = recorder.unwrap();
         recorder.settle(&self.scheduler);
         self.recording = Some((recorder, file));
@@ -292,8 +291,11 @@ impl World {
         self.tell(Input::WorkerBack { worker });
     }
 
-    pub(crate) fn install(&mut self, interest: Interest) {
-        self.tell(Input::PolicyInstalled(interest));
+    pub(crate) fn install(&mut self, worker: Option<u16>, interest: Interest) {
+        let scheduler = &self.scheduler;
+        let elsewhere = |job: &u64| worker.is_some() && scheduler.worker_of(*job) != worker;
+        self.deferred.retain(|job, _| elsewhere(job));
+        self.tell(Input::PolicyInstalled { worker, interest });
     }
 
     /// Goes to the next timer, if one is set.

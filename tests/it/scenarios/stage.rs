@@ -146,7 +146,7 @@ impl Stage {
         let policy = native(name);
         let interest = policy.interest();
         self.policy = Some(policy);
-        self.world().install(interest);
+        self.world().install(None, interest);
     }
 
     fn arrive(&mut self, command: &Command) {

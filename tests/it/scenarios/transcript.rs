@@ -34,7 +34,7 @@ pub(crate) fn said(said: &Said) -> Option<String> {
         }
         Output::Interrupt { worker } => format!("interrupt {worker}"),
         Output::Finished(ended) => format!("finished {}", ended.row.id),
-        Output::Rejected { job, reason } => format!("rejected {job}: {reason:?}"),
+        Output::Rejected { job, reason, .. } => format!("rejected {job}: {reason:?}"),
         Output::Cancelled { job } => format!("cancelled {job}"),
     };
     Some(format!("{} {text}", time(said.at)))

@@ -3,6 +3,7 @@
 //! model where `models/` has it.
 
 mod admin;
+mod canary;
 mod crash;
 mod load;
 mod operator;

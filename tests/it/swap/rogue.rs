@@ -86,6 +86,9 @@ async fn plans_of_garbage_are_counted_and_every_request_completes() {
             server.promote(&rogue, &later(kind)).await;
             let before = metric(&server.metrics().await, "elis_requests_total");
             while metric(&server.metrics().await, "elis_requests_total") < before + 60.0 {}
+            // Whom it puts off is the guard's, for as long as it is live.
+            let boosts = "elis_starvation_boosts_total";
+            while kind == "defer" && metric(&server.metrics().await, boosts) == 0.0 {}
         }
     })
     .await;

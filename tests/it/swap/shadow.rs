@@ -23,6 +23,21 @@ async fn a_shadow_is_compared_and_changes_nothing() {
             shadow["compared"].as_u64().unwrap()
         };
         while compared().await < 50 {}
+        let show = || server.ask(Method::GET, &format!("policies/{isrtf}"));
+        loop {
+            let (_, row) = server.answer(show()).await;
+            let estimate = &row["shadow"]["estimate"];
+            // Before enough has come and gone it says why there is none.
+            if estimate.is_null() {
+                assert!(row["shadow"]["no_estimate"].is_string(), "{row}");
+                continue;
+            }
+            assert!(estimate["requests"].as_u64() > Some(0), "{row}");
+            let [live, shadow] = ["live_jct_s", "shadow_jct_s"].map(|jct| &estimate[jct]);
+            let change = shadow.as_f64().unwrap() / live.as_f64().unwrap() - 1.0;
+            assert!((change - estimate["change"].as_f64().unwrap()).abs() < 1e-9);
+            break;
+        }
     })
     .await;
     let policies = server.policies().await;
@@ -43,6 +58,7 @@ async fn a_shadow_is_compared_and_changes_nothing() {
         "{text}"
     );
     assert!(text.contains("elis_policy_role{role=\"shadow\",policy=\"isrtf\""));
+    assert!(text.contains("elis_shadow_jct_change{policy=\"isrtf\""));
     let decisions = metric(&text, "elis_policy_decisions_total{policy=\"fcfs\"");
     assert_eq!(decisions, metric(&text, "elis_decisions_asked_total"));
 

@@ -89,6 +89,7 @@ impl<P: sdk::Policy> Decider for Native<P> {
                 .fold(Triggers::NONE, |all, (_, ours)| all.union(ours)),
             preemptive: info.preemptive,
             predictions: self.columns.iter().any(predicted),
+            identity: 0,
         }
     }
 

@@ -51,9 +51,24 @@ pub enum PolicyError {
     /// It was live for one decision, which failed.
     #[error("the first decision failed and the policy before is live again: {0}")]
     FirstDecision(String),
-    /// It is live, warm or in shadow.
-    #[error("the policy is {0}; promote another one or end the shadow first")]
+    /// It is live, warm, a canary or in shadow.
+    #[error("the policy is {0}; promote another one, or end the canary or the shadow first")]
     InUse(&'static str),
+    /// A canary is under way.
+    #[error(
+        "a canary is under way: end it first, with `elis policy canary --end` or DELETE \
+         /admin/canary, or promote it with `elis policy canary --promote-now`"
+    )]
+    CanaryUnderWay,
+    /// None is.
+    #[error("no canary is under way; `elis policy canary DIGEST` begins one")]
+    NoCanary,
+    /// There is no share of one worker.
+    #[error(
+        "a canary takes a share of the workers, and this server has one: start it with --workers \
+         2 or more, or watch the policy decide beside the live one with `elis policy shadow`"
+    )]
+    OneWorker,
     /// A number is out of range.
     #[error("{0}")]
     Range(&'static str),
@@ -84,6 +99,9 @@ impl PolicyError {
             Self::NoneBefore => "none_before",
             Self::FirstDecision(_) => "first_decision_failed",
             Self::InUse(_) => "policy_in_use",
+            Self::CanaryUnderWay => "canary_under_way",
+            Self::NoCanary => "no_canary",
+            Self::OneWorker => "one_worker",
             Self::Range(_) => "out_of_range",
             Self::Gone => "shutting_down",
         }

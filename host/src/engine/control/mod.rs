@@ -2,19 +2,21 @@
 //! up the scheduling thread for longer than an installation, some microseconds.
 
 mod boot;
+mod canary;
 mod error;
+mod hindsight;
 mod report;
 mod workshop;
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use elis_policy_runtime::{Runtime, resolve};
 
 use super::EngineError;
-use super::deck::{Board, Deck, Fall, Installed, Order, Refusal, Shadow};
+use super::deck::{Board, Deck, Installed, Note, Order, Refusal, Shadow};
 use super::driver::Message;
 use crate::shelf::{Action, Choice, Digest, Shelf, Signers};
 use crate::still::Still;
@@ -57,6 +59,10 @@ pub struct Policies(Arc<Inner>);
 struct Inner {
     workshop: Workshop,
     messages: Sender<Message>,
+    /// How many there are to take a share of.
+    workers: usize,
+    /// What is recorded for an estimate, while a policy is in shadow.
+    window: Mutex<Option<hindsight::Window>>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -72,6 +78,7 @@ impl Policies {
         runtime: Runtime,
         board: Arc<Board>,
         messages: Sender<Message>,
+        workers: usize,
     ) -> Result<(Self, Deck), EngineError> {
         let PolicyOptions {
             policy,
@@ -81,34 +88,46 @@ impl Policies {
         } = options;
         let workshop = Workshop::new(shelf, runtime, signers, Arc::clone(&board));
         let boot::Begin { live, warm, epoch } = boot::begin(&workshop, &policy, &config)?;
-        let policies = Self(Arc::new(Inner { workshop, messages }));
-        let (falls, heard) = channel();
+        let policies = Self(Arc::new(Inner {
+            workshop,
+            messages,
+            workers,
+            window: Mutex::default(),
+        }));
+        let (notes, heard) = channel();
         let keeper = policies.clone();
         let thread = thread::Builder::new().name("elis-policy-keeper".to_owned());
         let spawned = thread.spawn(move || keeper.keep(&heard));
         spawned.map_err(EngineError::Thread)?;
-        Ok((policies, Deck::new(live, warm, epoch, board, falls)))
+        let deck = Deck::new(live, warm, epoch, workers, board, notes);
+        Ok((policies, deck))
     }
 
-    /// Notes what the ladder does, which has no time to write files.
-    fn keep(&self, falls: &Receiver<Fall>) {
+    /// Notes what the deck does by itself, which has no time to write files.
+    fn keep(&self, notes: &Receiver<Note>) {
         let shelf = &self.0.workshop.shelf;
-        while let Ok(Fall {
-            record,
-            fallen,
-            why,
-        }) = falls.recv()
-        {
-            if let Err(error) = shelf.set_live(&record) {
+        while let Ok(note) = notes.recv() {
+            let (record, digest, who, action, outcome) = match note {
+                Note::Fall {
+                    record,
+                    fallen,
+                    why,
+                } => {
+                    let outcome = format!("taken down: {why}");
+                    (Some(record), fallen.digest, "ladder", "rollback", outcome)
+                }
+                Note::Canary {
+                    record,
+                    digest,
+                    outcome,
+                } => (record, digest, "guard", "canary", outcome),
+            };
+            if let Some(record) = record
+                && let Err(error) = shelf.set_live(&record)
+            {
                 tracing::error!(%error, "the live policy cannot be recorded");
             }
-            let outcome = format!("taken down: {why}");
-            shelf.audit(&Action::now(
-                "ladder",
-                "rollback",
-                Some(fallen.digest),
-                &outcome,
-            ));
+            shelf.audit(&Action::now(who, action, Some(digest), &outcome));
         }
     }
 
@@ -205,15 +224,7 @@ impl Policies {
         answer: &Receiver<Result<Installed, Refusal>>,
     ) -> Result<Promoted, PolicyError> {
         let installed = answer.recv().map_err(|_| PolicyError::Gone)?;
-        let installed = installed.map_err(|refusal| match refusal {
-            Refusal::Epoch(current) => PolicyError::Epoch { given, current },
-            Refusal::NoneBefore => PolicyError::NoneBefore,
-            Refusal::State(error) => PolicyError::State(error.to_string()),
-            Refusal::StateBytes(bytes) => PolicyError::State(format!(
-                "it has {bytes} bytes and may have {}",
-                super::deck::STATE_BYTES_MAX
-            )),
-        })?;
+        let installed = installed.map_err(|refusal| refusal.error(given))?;
         let decided = match installed
             .first
             .map(|first| first.recv_timeout(DECISION_WAIT))
@@ -224,6 +235,7 @@ impl Policies {
             None | Some(Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) => false,
         };
         let (workshop, record) = (&self.0.workshop, installed.record);
+        self.close_window();
         let recorded = workshop.shelf.set_live(&record);
         if let Err(error) = &recorded {
             tracing::error!(%error, "the live policy cannot be recorded");
@@ -279,9 +291,11 @@ impl Policies {
             digest,
             config: config.to_owned(),
         };
-        let seat = workshop.seat(&policy, choice)?;
+        let seat = workshop.seat(&policy, choice.clone())?;
         let shadow = Shadow::start(seat, share).map_err(PolicyError::Thread)?;
-        self.set_shadow(Some(Box::new(shadow)))
+        self.set_shadow(Some(Box::new(shadow)))?;
+        self.open_window(choice);
+        Ok(())
     }
 
     fn set_shadow(&self, shadow: Option<Box<Shadow>>) -> Result<(), PolicyError> {
@@ -297,6 +311,7 @@ impl Policies {
     /// The engine is gone.
     pub fn end_shadow(&self, who: &str) -> Result<(), PolicyError> {
         let ended = self.set_shadow(None);
+        self.close_window();
         self.audit(who, "end shadow", None, &ended);
         ended
     }
@@ -378,6 +393,7 @@ impl Policies {
             counts: counts.unwrap_or_default(),
             before: standing.record.before.into_iter().rev().collect(),
             shadow,
+            canary: self.last_canary(),
             durable: self.0.workshop.shelf.is_durable(),
             not_loaded: board.not_loaded(),
         })
@@ -398,6 +414,7 @@ impl Policies {
     ///
     /// It is not there.
     pub fn show(&self, digest: Digest) -> Result<Row, PolicyError> {
+        self.look_back();
         let stored = self.0.workshop.shelf.list();
         let found = stored.into_iter().find(|(other, _)| *other == digest);
         let (digest, size) = found.ok_or_else(|| PolicyError::Unknown(digest.to_string()))?;
@@ -425,7 +442,11 @@ impl Policies {
             .flat_map(|r| r.before.iter().chain([&r.live]));
         let shadow = standing.as_ref().and_then(|s| s.shadow.as_ref());
         let shadow = shadow.filter(|(choice, _)| choice.digest == digest);
+        let canary = self.last_canary();
+        let canary = canary.filter(|canary| canary.choice.digest == digest);
         let runs = choices.rfind(|choice| choice.digest == digest);
+        let decides = canary.as_ref().filter(|canary| canary.stage.is_under_way());
+        let runs = runs.or_else(|| decides.map(|canary| &canary.choice));
         let runs = runs.or_else(|| shadow.map(|(choice, _)| choice));
         Row {
             digest,
@@ -437,6 +458,7 @@ impl Policies {
             config: runs.map(|choice| choice.config.clone()),
             counts: board.tallies.get(digest).map(|tally| tally.counts()),
             shadow: shadow.map(|(_, observed)| observed.counts()),
+            canary,
         }
     }
 
@@ -449,6 +471,11 @@ impl Policies {
             "live"
         } else if standing.record.before.iter().any(is) {
             "warm"
+        } else if standing
+            .canary
+            .is_some_and(|run| is(&run.choice) && run.is_under_way())
+        {
+            "canary"
         } else if standing.shadow.is_some_and(|(choice, _)| is(&choice)) {
             "shadow"
         } else {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::deck::{Counts, ShadowCounts};
+use crate::engine::deck::{CanaryReport, Counts, ShadowCounts};
 use crate::shelf::{Choice, Digest};
 
 /// Something that was looked at.
@@ -75,7 +75,7 @@ pub struct Row {
     pub summary: Option<String>,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// `live`, `warm`, `shadow` or `stored`.
+    /// `live`, `warm`, `canary`, `shadow` or `stored`.
     pub role: &'static str,
     /// The configuration that it runs with, if it runs.
     pub config: Option<String>,
@@ -83,6 +83,8 @@ pub struct Row {
     pub counts: Option<Counts>,
     /// What came of its shadow run, if it is in shadow.
     pub shadow: Option<ShadowCounts>,
+    /// What came of its canary, if it is one or was the last.
+    pub canary: Option<CanaryReport>,
 }
 
 /// How things stand.
@@ -101,6 +103,8 @@ pub struct Overview {
     pub before: Vec<Choice>,
     /// Who decides in shadow.
     pub shadow: Option<Shade>,
+    /// The canary under way, or the last one.
+    pub canary: Option<CanaryReport>,
     /// Whether all of this survives a restart.
     pub durable: bool,
     /// What could not be loaded when the server started.

@@ -114,6 +114,8 @@ impl Workshop {
             slot: policy.start(&choice.config)?,
             tally: self.board.tallies.of(choice.digest, policy),
             choice,
+            number: 0,
+            memory: Vec::new(),
         })
     }
 

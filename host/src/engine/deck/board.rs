@@ -12,7 +12,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::canary::Run;
 use super::shadow::Observed;
+use super::side::SideReport;
 use super::tally::{Counts, Tallies, Tally};
 use crate::shelf::{Choice, Digest, LiveRecord};
 
@@ -23,6 +25,8 @@ type Kind = [(&'static str, &'static str); 1];
 pub(crate) struct Standing {
     pub(crate) record: LiveRecord,
     pub(crate) shadow: Option<(Choice, Arc<Observed>)>,
+    /// The canary under way, or the last one.
+    pub(crate) canary: Option<Arc<Run>>,
 }
 
 /// The board.
@@ -31,6 +35,7 @@ pub(crate) struct Board {
     standing: Mutex<Option<Standing>>,
     pub(crate) tallies: Tallies,
     swaps: Family<Kind, Counter>,
+    canaries: Family<Kind, Counter>,
     /// How long the scheduling thread was held up by changes of the policy.
     pub(crate) swap: Histogram,
     /// From a request for a change until the policy was ready to be installed.
@@ -45,6 +50,7 @@ impl Board {
             standing: Mutex::default(),
             tallies: Tallies::default(),
             swaps: Family::default(),
+            canaries: Family::default(),
             swap: Histogram::new(exponential_buckets(1e-6, 2.0, 16)),
             prepared: Histogram::new(exponential_buckets(1e-5, 2.0, 18)),
             unloadable: Mutex::default(),
@@ -58,6 +64,11 @@ impl Board {
     /// Counts a change of the live policy.
     pub(super) fn swapped(&self, kind: &'static str) {
         self.swaps.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// Counts a canary that is over.
+    pub(super) fn canary_over(&self, stage: &'static str) {
+        self.canaries.get_or_create(&[("stage", stage)]).inc();
     }
 
     /// Notes that a policy could not be had at the start.
@@ -86,6 +97,11 @@ impl Board {
             "policy_swaps",
             "Changes of the live policy, by kind",
             self.swaps.clone(),
+        );
+        registry.register(
+            "canaries",
+            "Canaries that are over, by how they ended",
+            self.canaries.clone(),
         );
         let second = || Unit::Seconds;
         registry.register_with_unit(
@@ -136,6 +152,7 @@ impl Collector for ByPolicy {
             }
         }
         self.roles(&mut encoder)?;
+        self.canary(&mut encoder)?;
         self.shadow(&mut encoder)
     }
 }
@@ -153,13 +170,15 @@ impl ByPolicy {
         let failed =
             encoder.encode_descriptor("policy_unloadable", help, None, MetricType::Gauge)?;
         ConstGauge::new(self.0.not_loaded().len() as i64).encode(failed)?;
-        let help = "Who is live, warm or in shadow";
+        let help = "Who is live, warm, a canary or in shadow";
         let mut roles = encoder.encode_descriptor("policy_role", help, None, MetricType::Gauge)?;
         let shadow = standing.shadow.iter().map(|(choice, _)| ("shadow", choice));
         let warm = standing.record.before.iter().rev().take(1);
         let warm = warm.map(|choice| ("previous", choice));
         let live = std::iter::once(("live", &standing.record.live));
-        for (role, choice) in live.chain(warm).chain(shadow) {
+        let canary = standing.canary.iter().filter(|run| run.is_under_way());
+        let canary = canary.map(|run| ("canary", &run.choice));
+        for (role, choice) in live.chain(warm).chain(canary).chain(shadow) {
             let labels = [
                 ("role", role.to_owned()),
                 ("policy", self.name(choice.digest)),
@@ -173,6 +192,63 @@ impl ByPolicy {
     fn name(&self, digest: Digest) -> String {
         let tally = self.0.tallies.get(digest);
         tally.map_or_else(String::new, |tally| tally.name.clone())
+    }
+
+    /// Both sides of the canary, the last one if none is under way.
+    fn canary(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(run) = self.0.standing().and_then(|s| s.canary) else {
+            return Ok(());
+        };
+        let report = run.report();
+        let digest = report.choice.digest.short();
+        let sides = [("control", &report.control), ("canary", &report.canary)];
+        let labels = |side: &'static str| {
+            [
+                ("side", side.to_owned()),
+                ("policy", report.name.clone()),
+                ("digest", digest.clone()),
+            ]
+        };
+        let counted: [Counted<SideReport, u64>; 4] = [
+            ("canary_requests", "Requests that finished", |s| s.requests),
+            ("canary_errors", "Requests that failed", |s| s.errors),
+            ("canary_faults", "Failed decisions, faults of plans", |s| {
+                s.faults
+            }),
+            (
+                "canary_late",
+                "First tokens later than the guard allows",
+                |s| s.late,
+            ),
+        ];
+        for (name, help, count) in counted {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (side, counts) in sides {
+                let gauge = ConstGauge::new(count(counts) as i64);
+                gauge.encode(family.encode_family(&labels(side))?)?;
+            }
+        }
+        let seconds: [Counted<SideReport, Option<f64>>; 3] = [
+            ("canary_jct", "Arrival to last token, mean", |s| {
+                s.jct_mean_s
+            }),
+            ("canary_ttft", "Arrival to first token, mean", |s| {
+                s.ttft_mean_s
+            }),
+            ("canary_ttft_p99", "Arrival to first token, p99", |s| {
+                s.ttft_p99_s
+            }),
+        ];
+        let unit = Some(&Unit::Seconds);
+        for (name, help, time) in seconds {
+            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+            for (side, counts) in sides {
+                if let Some(time) = time(counts) {
+                    ConstGauge::new(time).encode(family.encode_family(&labels(side))?)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn shadow(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -206,6 +282,12 @@ impl ByPolicy {
         if let Some(mean) = counts.kendall_tau {
             ConstGauge::new(mean).encode(tau.encode_family(&labels)?)?;
         }
+        let help = "Its mean JCT over the live one's, less 1, simulated; when last asked for";
+        let mut change =
+            encoder.encode_descriptor("shadow_jct_change", help, None, MetricType::Gauge)?;
+        if let Some(estimate) = &counts.estimate {
+            ConstGauge::new(estimate.change).encode(change.encode_family(&labels)?)?;
+        }
         let help = "Time of its thread, copying included";
         let mut cpu = encoder.encode_descriptor(
             "shadow_cpu",
@@ -218,10 +300,10 @@ impl ByPolicy {
 }
 
 /// A metric: its name, its help, and where it is found.
-type Counted<T> = (&'static str, &'static str, fn(&Counts) -> T);
+type Counted<C, T> = (&'static str, &'static str, fn(&C) -> T);
 
 fn decisions(encoder: &mut DescriptorEncoder<'_>, all: &[(String, Arc<Tally>)]) -> fmt::Result {
-    let counted: [Counted<u64>; 6] = [
+    let counted: [Counted<Counts, u64>; 6] = [
         ("policy_decisions", "Decisions asked for", |c| c.decisions),
         ("policy_fallbacks", "Arrival order stood in", |c| {
             c.fallbacks
@@ -246,7 +328,7 @@ fn decisions(encoder: &mut DescriptorEncoder<'_>, all: &[(String, Arc<Tally>)]) 
         }
     }
     let unit = Some(&Unit::Seconds);
-    let seconds: [Counted<f64>; 3] = [
+    let seconds: [Counted<Counts, f64>; 3] = [
         ("policy_cpu", "Time of the thread that decides", |c| c.cpu_s),
         ("policy_jct", "Arrival to last token, summed", |c| c.jct_s),
         ("policy_ttft", "Arrival to first token, summed", |c| {

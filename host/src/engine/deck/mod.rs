@@ -9,16 +9,20 @@
 //!                        dropped  <---------------------  dropped      live
 //! ```
 //!
+//! Beside it a canary may decide for a share of the workers (`canary.rs`).
+//!
 //! All of it happens between two decisions, so there is always a policy to ask. Who falls is
 //! dropped, and the one before it decides on the very snapshot. The last one left has nobody to
 //! fall back to: it serves its quarantines, with arrival order in its stead.
 
 mod board;
+mod canary;
 mod divergence;
 mod recent;
 mod seat;
 mod shadow;
 mod share;
+mod side;
 mod tally;
 
 use std::sync::Arc;
@@ -28,17 +32,21 @@ use std::time::{Duration, Instant};
 use elis_policy_runtime::{Decision, LoadedPolicy, StartError};
 use elis_scheduler::plan::Interest;
 use elis_scheduler::snapshot::Snapshot;
-use elis_scheduler::stats::Stats;
+use elis_scheduler::stats::PlanFaults;
+use elis_scheduler::{Scheduler, Time};
 
-use crate::shelf::{Choice, LiveRecord};
+use crate::shelf::{Choice, Digest, LiveRecord};
 use crate::still::Still;
 
 pub(crate) use board::{Board, Standing};
+pub use canary::{CanaryReport, Guard, Stage, Trial};
 pub(crate) use seat::Seat;
 pub(crate) use shadow::Shadow;
-pub use shadow::ShadowCounts;
+pub use shadow::{Estimate, ShadowCounts};
+pub use side::SideReport;
 pub use tally::{Counts, Fault};
 
+use canary::Canary;
 use recent::Recent;
 
 /// Policies that stay warm behind the live one.
@@ -62,6 +70,18 @@ pub(crate) enum Order {
     Rollback {
         epoch: u64,
         reply: Sender<Result<Installed, Refusal>>,
+    },
+    /// Let this decide for a share of the workers, if nothing has changed since `epoch`.
+    Canary {
+        seat: Box<Seat>,
+        trial: Trial,
+        epoch: u64,
+        reply: Sender<Result<(), Refusal>>,
+    },
+    /// The canary is over: it becomes the live policy, or nobody's any more.
+    EndCanary {
+        promote: bool,
+        reply: Sender<Result<(), Refusal>>,
     },
     /// Let this decide in shadow, or nobody any more.
     Shadow {
@@ -93,14 +113,30 @@ pub(crate) enum Refusal {
     State(StartError),
     /// The state is larger than what is handed over.
     StateBytes(usize),
+    /// A canary is under way.
+    Canary,
+    /// No canary is under way.
+    NoCanary,
+    /// There is no share of one worker.
+    OneWorker,
 }
 
-/// What the ladder did by itself.
+/// What the deck did, for who keeps the files.
 #[derive(Debug)]
-pub(crate) struct Fall {
-    pub(crate) record: LiveRecord,
-    pub(crate) fallen: Choice,
-    pub(crate) why: String,
+pub(crate) enum Note {
+    /// The ladder took a policy down.
+    Fall {
+        record: LiveRecord,
+        fallen: Choice,
+        why: String,
+    },
+    /// A canary is over, or its time is.
+    Canary {
+        /// Where it has become the live policy.
+        record: Option<LiveRecord>,
+        digest: Digest,
+        outcome: String,
+    },
 }
 
 pub(crate) struct Deck {
@@ -112,12 +148,18 @@ pub(crate) struct Deck {
     trial: Option<Sender<Result<(), String>>>,
     recent: Recent,
     shadow: Option<Shadow>,
+    canary: Option<Canary>,
+    last_canary: Option<Arc<canary::Run>>,
     board: Arc<Board>,
-    falls: Sender<Fall>,
+    notes: Sender<Note>,
     begin: Instant,
-    /// What the core has been told.
-    told: Option<Interest>,
-    stats: Stats,
+    /// By worker whether the core has been told who decides.
+    told: Vec<bool>,
+    /// Grows with every change of who decides for whom.
+    changes: u64,
+    /// The last instance that has come to decide.
+    numbers: u64,
+    faults: Vec<PlanFaults>,
 }
 
 impl Deck {
@@ -125,22 +167,31 @@ impl Deck {
         live: Seat,
         warm: Vec<Seat>,
         epoch: u64,
+        workers: usize,
         board: Arc<Board>,
-        falls: Sender<Fall>,
+        notes: Sender<Note>,
     ) -> Self {
-        let deck = Self {
+        let mut deck = Self {
             live,
             warm,
             epoch,
             trial: None,
             recent: Recent::default(),
             shadow: None,
+            canary: None,
+            last_canary: None,
             board,
-            falls,
+            notes,
             begin: Instant::now(),
-            told: None,
-            stats: Stats::default(),
+            told: vec![false; workers],
+            changes: 0,
+            numbers: 0,
+            faults: vec![PlanFaults::default(); workers],
         };
+        for seat in deck.warm.iter_mut().chain([&mut deck.live]) {
+            deck.numbers += 1;
+            seat.number = deck.numbers;
+        }
         deck.post();
         deck
     }
@@ -150,23 +201,79 @@ impl Deck {
         self.live.policy()
     }
 
-    /// The configuration of the live policy.
-    pub(crate) fn config(&self) -> &str {
-        &self.live.choice.config
+    /// Who decides for whom: the workers, none named for all, and the instance.
+    pub(crate) fn seats(&self) -> Vec<(Vec<u16>, &Seat)> {
+        let Some(canary) = &self.canary else {
+            return vec![(Vec::new(), &self.live)];
+        };
+        let all = 0..self.told.len() as u16;
+        let control = all.filter(|&worker| !canary.holds(worker)).collect();
+        vec![
+            (control, &self.live),
+            (canary.workers().to_vec(), &canary.seat),
+        ]
     }
 
-    /// Grows with every change of the live policy.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// Who decides for a worker.
+    pub(crate) fn seat(&self, worker: u16) -> &Seat {
+        let canary = self.canary.as_ref().filter(|canary| canary.holds(worker));
+        canary.map_or(&self.live, |canary| &canary.seat)
     }
 
-    /// What the core must be told, if that has changed.
-    pub(crate) fn news(&mut self) -> Option<Interest> {
-        if self.told.is_some() {
-            return None;
+    /// Grows with every change of who decides for whom.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The next that the core must be told: who decides on a worker, or on all of them.
+    pub(crate) fn news(&mut self) -> Option<(Option<u16>, Interest)> {
+        if self.canary.is_none() && !self.told.contains(&true) {
+            self.told.fill(true);
+            return Some((None, self.interest()));
         }
-        self.told = Some(self.interest());
-        self.told
+        let untold = self.told.iter().position(|told| !told)?;
+        self.told[untold] = true;
+        let worker = untold as u16;
+        let canary = self.canary.as_ref().filter(|canary| canary.holds(worker));
+        let interest = canary.map_or_else(|| self.interest(), |canary| canary.seat.interest());
+        Some((Some(worker), interest))
+    }
+
+    /// Gives an instance that comes to decide its number.
+    fn number(&mut self, seat: &mut Seat) {
+        self.numbers += 1;
+        seat.number = self.numbers;
+    }
+
+    /// The core has to be told anew who decides: on all workers, or on those of a new canary.
+    fn retell(&mut self) {
+        self.changes += 1;
+        match &self.canary {
+            Some(canary) => {
+                for &worker in canary.workers() {
+                    self.told[usize::from(worker)] = false;
+                }
+            }
+            None => self.told.fill(false),
+        }
+        self.post();
+    }
+
+    /// The live policy has not changed, but what has to be predicted for it has.
+    fn retell_live(&mut self) {
+        for worker in 0..self.told.len() as u16 {
+            let canary = self.canary.as_ref();
+            if canary.is_none_or(|canary| !canary.holds(worker)) {
+                self.told[usize::from(worker)] = false;
+            }
+        }
+    }
+
+    fn retell_only(&mut self, workers: &[u16]) {
+        self.changes += 1;
+        for &worker in workers {
+            self.told[usize::from(worker)] = false;
+        }
     }
 
     /// That of the live policy; who decides in shadow has its predictions made too.
@@ -179,6 +286,9 @@ impl Deck {
 
     /// Asks for a decision. Whatever policies do, this returns.
     pub(crate) fn decide(&mut self, snapshot: &Snapshot<'_>) -> Decision {
+        if let Some(decision) = self.decide_by_canary(snapshot) {
+            return decision;
+        }
         let mut decision = self.live.decide(snapshot);
         let why = self.judge(&decision);
         if let Some(why) = why
@@ -223,6 +333,7 @@ impl Deck {
         let Some(previous) = self.warm.pop() else {
             return false;
         };
+        self.end_canary(Stage::Ended, "the live policy was taken down");
         let fallen = std::mem::replace(&mut self.live, previous);
         self.changed();
         self.board.swapped("fall");
@@ -234,7 +345,7 @@ impl Deck {
             "the live policy was taken down"
         );
         // Without anybody to note it the fall is no less real.
-        let _ = self.falls.send(Fall {
+        let _ = self.notes.send(Note::Fall {
             record: self.record(),
             fallen: fallen.choice,
             why: why.to_owned(),
@@ -243,7 +354,7 @@ impl Deck {
     }
 
     /// Does as it is told. `waiting` says whether somebody waits for a decision.
-    pub(crate) fn order(&mut self, order: Order, waiting: bool) {
+    pub(crate) fn order(&mut self, order: Order, waiting: bool, now: Time) {
         match order {
             Order::Recent(reply) => {
                 let _ = reply.send(self.recent.all());
@@ -259,12 +370,28 @@ impl Deck {
             Order::Rollback { epoch, reply } => {
                 let _ = reply.send(self.rollback(epoch, waiting));
             }
+            Order::Canary {
+                seat,
+                trial,
+                epoch,
+                reply,
+            } => {
+                let _ = reply.send(self.begin_canary(*seat, trial, epoch, now));
+            }
+            Order::EndCanary { promote, reply } => {
+                let under_way = self.canary.is_some();
+                match promote {
+                    true => self.promote_canary("by hand"),
+                    false => self.end_canary(Stage::Ended, "by hand"),
+                }
+                let _ = reply.send(under_way.then_some(()).ok_or(Refusal::NoCanary));
+            }
             Order::Shadow { shadow, reply } => {
                 let before = self.interest();
                 self.shadow = shadow.map(|shadow| *shadow);
                 // A question too many would cost the live policy its plan.
                 if self.interest() != before {
-                    self.told = None;
+                    self.retell_live();
                 }
                 self.post();
                 let _ = reply.send(());
@@ -280,14 +407,13 @@ impl Deck {
         waiting: bool,
     ) -> Result<Installed, Refusal> {
         let begin = Instant::now();
-        if epoch != self.epoch {
-            return Err(Refusal::Epoch(self.epoch));
-        }
+        self.free_to_change(epoch)?;
         let state_bytes = if hand_over {
             self.hand_over(&mut seat)?
         } else {
             0
         };
+        self.number(&mut seat);
         // Who has become live need not be watched any more.
         let digest = seat.choice.digest;
         drop(self.shadow.take_if(|shadow| shadow.choice.digest == digest));
@@ -298,6 +424,16 @@ impl Deck {
         }
         self.board.swapped("promote");
         Ok(self.installed(begin, state_bytes, waiting))
+    }
+
+    fn free_to_change(&self, epoch: u64) -> Result<(), Refusal> {
+        if epoch != self.epoch {
+            return Err(Refusal::Epoch(self.epoch));
+        }
+        match self.canary {
+            Some(_) => Err(Refusal::Canary),
+            None => Ok(()),
+        }
     }
 
     /// State means something to the policy that wrote it, in whatever version.
@@ -312,14 +448,14 @@ impl Deck {
         if !state.is_empty() {
             heir.slot.import_state(&state).map_err(Refusal::State)?;
         }
-        Ok(state.len())
+        let bytes = state.len();
+        heir.memory = state;
+        Ok(bytes)
     }
 
     fn rollback(&mut self, epoch: u64, waiting: bool) -> Result<Installed, Refusal> {
         let begin = Instant::now();
-        if epoch != self.epoch {
-            return Err(Refusal::Epoch(self.epoch));
-        }
+        self.free_to_change(epoch)?;
         let previous = self.warm.pop().ok_or(Refusal::NoneBefore)?;
         self.live = previous;
         self.board.swapped("rollback");
@@ -342,9 +478,8 @@ impl Deck {
 
     fn changed(&mut self) {
         self.epoch += 1;
-        self.told = None;
         self.trial = None;
-        self.post();
+        self.retell();
     }
 
     fn record(&self) -> LiveRecord {
@@ -360,20 +495,23 @@ impl Deck {
         let shadow = self.shadow.as_ref();
         self.board.post(Standing {
             record: self.record(),
+            canary: self.last_canary.clone(),
             shadow: shadow.map(|s| (s.choice.clone(), Arc::clone(&s.observed))),
         });
     }
 
-    /// A request has finished: the live policy had the last word on it.
-    pub(crate) fn finished(&self, jct_s: f64, ttft_s: f64) {
-        self.live.tally.finished(jct_s, ttft_s);
-    }
-
-    /// Looks at what the core has counted: faults of plans are the live policy's.
-    pub(crate) fn note(&mut self, stats: &Stats) {
-        if self.stats.faults != stats.faults {
-            self.live.tally.planned(&self.stats, stats);
-            self.stats.clone_from(stats);
+    /// Looks at what the core has counted: faults of plans are those of who decides for a worker.
+    pub(crate) fn note(&mut self, scheduler: &Scheduler) {
+        for worker in 0..self.faults.len() as u16 {
+            let Some(now) = scheduler.plan_faults(worker) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut self.faults[usize::from(worker)], *now);
+            if before != *now {
+                self.seat(worker).tally.planned(&before, now);
+                let new = now.iter().sum::<u64>() - before.iter().sum::<u64>();
+                self.note_canary_faults(worker, new);
+            }
         }
     }
 }

@@ -15,6 +15,10 @@ pub(crate) struct Seat {
     pub(crate) slot: PolicySlot,
     pub(crate) choice: Choice,
     pub(crate) tally: Arc<Tally>,
+    /// Which instance it is, of those that have come to decide; 0 for one that has not.
+    pub(crate) number: u64,
+    /// What its predecessor handed to it.
+    pub(crate) memory: Vec<u8>,
 }
 
 impl Seat {

@@ -48,6 +48,29 @@ pub struct ShadowCounts {
     pub failed: u64,
     /// Time of its thread, seconds.
     pub cpu_s: f64,
+    /// What it would have made of completion times, when somebody last asked for that.
+    pub estimate: Option<Estimate>,
+    /// Why there is none, if it was asked for.
+    pub no_estimate: Option<String>,
+}
+
+/// The requests since a shadow run began, simulated under the live policy and under the one in
+/// shadow, on a worker that is fitted to the recorded iterations.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Requests that came and went within that time.
+    pub requests: usize,
+    /// How much of it is recorded, seconds.
+    pub window_s: f64,
+    /// Their mean time from arrival to the last token under the live policy, simulated, seconds.
+    pub live_jct_s: f64,
+    /// The same under the policy in shadow.
+    pub shadow_jct_s: f64,
+    /// The second over the first, less 1: below 0 is faster.
+    pub change: f64,
+    /// The simulated mean under the live policy over the recorded one, less 1. No change that is
+    /// smaller than this means much.
+    pub calibration_error: f64,
 }
 
 /// The counts as they grow.
@@ -66,6 +89,17 @@ struct Sums {
 }
 
 impl Observed {
+    /// Notes what an estimate has found.
+    pub(crate) fn estimated(&self, estimate: Result<Estimate, String>) {
+        self.change(|sums| {
+            let counts = &mut sums.counts;
+            (counts.estimate, counts.no_estimate) = match estimate {
+                Ok(estimate) => (Some(estimate), None),
+                Err(why) => (None, Some(why)),
+            };
+        });
+    }
+
     pub(crate) fn counts(&self) -> ShadowCounts {
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts = sums.counts.clone();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use elis_policy_runtime::{Decision, LoadedPolicy, PolicySlot};
 use elis_scheduler::plan::PolicyExit;
-use elis_scheduler::stats::{PlanFault, Stats};
+use elis_scheduler::stats::{PlanFault, PlanFaults};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use serde::Serialize;
 
@@ -117,14 +117,11 @@ impl Tally {
     }
 
     /// Counts the faults that the core has found in plans since `before`.
-    pub(crate) fn planned(&self, before: &Stats, now: &Stats) {
-        if before.faults == now.faults {
-            return;
-        }
+    pub(crate) fn planned(&self, before: &PlanFaults, now: &PlanFaults) {
         let mut counts = self.lock();
         for fault_kind in PlanFault::ALL {
             let kind = fault_kind as usize;
-            let new = now.faults[kind].saturating_sub(before.faults[kind]);
+            let new = now[kind].saturating_sub(before[kind]);
             if new > 0 {
                 *counts.faults.entry(fault_kind.name()).or_default() += new;
                 let detail = "found in a plan, whose other parts ran".to_owned();

@@ -1,5 +1,6 @@
 //! The operator's API, on a port of its own. `openapi.json` describes it.
 
+mod canary;
 mod policies;
 
 use std::net::SocketAddr;
@@ -63,6 +64,9 @@ pub(super) fn routes() -> Router<Shared> {
         )
         .route("/admin/policies/{digest}/promote", post(policies::promote))
         .route("/admin/policies/{digest}/shadow", post(policies::shadow))
+        .route("/admin/policies/{digest}/canary", post(canary::begin))
+        .route("/admin/canary", get(canary::show).delete(canary::end))
+        .route("/admin/canary/promote", post(canary::promote))
         .route("/admin/shadow", delete(policies::end_shadow))
         .route("/admin/rollback", post(policies::rollback))
         .route("/admin/audit", get(policies::audit))
@@ -167,9 +171,12 @@ fn refused(error: &PolicyError) -> ApiError {
         PolicyError::Unknown(_) | PolicyError::Store(StoreError::Unknown(_)) => {
             StatusCode::NOT_FOUND
         }
-        PolicyError::Epoch { .. } | PolicyError::NoneBefore | PolicyError::InUse(_) => {
-            StatusCode::CONFLICT
-        }
+        PolicyError::Epoch { .. }
+        | PolicyError::NoneBefore
+        | PolicyError::InUse(_)
+        | PolicyError::CanaryUnderWay
+        | PolicyError::NoCanary
+        | PolicyError::OneWorker => StatusCode::CONFLICT,
         PolicyError::Signature(_) => StatusCode::FORBIDDEN,
         PolicyError::Store(StoreError::Full) => StatusCode::INSUFFICIENT_STORAGE,
         PolicyError::Store(_) | PolicyError::Thread(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,5 +1,6 @@
 //! `elis policy push`, `promote` and so on: the policies of a running server.
 
+mod canary;
 mod client;
 mod render;
 mod watch;
@@ -11,6 +12,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use client::Client;
+
+pub(crate) use canary::{Canary, canary};
 
 /// The server.
 #[derive(Debug, Clone, clap::Args)]

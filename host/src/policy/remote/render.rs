@@ -64,6 +64,9 @@ pub(super) fn list(answer: &Value) -> String {
             counts["decisions"].as_u64().unwrap_or(0),
             counts["strikes"].as_u64().unwrap_or(0),
         ));
+        if row["role"] == "canary" {
+            out.push_str(&super::canary::shown(&row["canary"]));
+        }
     }
     out
 }
@@ -110,6 +113,9 @@ pub(super) fn row(row: &Value) -> String {
             let at = text(&counts["last_fault"]["at"]);
             out.push_str(&format!("last       {at}: {detail}\n"));
         }
+    }
+    if !row["canary"].is_null() {
+        out.push_str(&super::canary::shown(&row["canary"]));
     }
     if !row["shadow"].is_null() {
         out.push_str(&divergence(&row["shadow"]));
@@ -163,6 +169,27 @@ pub(super) fn divergence(shadow: &Value) -> String {
         100.0 * number(&shadow["differed"]) / compared.max(1.0),
         shadow["failed"].as_u64().unwrap_or(0),
         number(&shadow["cpu_s"]) * 1e3,
+    ) + &estimate(shadow)
+}
+
+/// What a policy in shadow would make of completion times, if that is known.
+fn estimate(shadow: &Value) -> String {
+    if let Some(why) = shadow["no_estimate"].as_str() {
+        return format!("estimate   none: {why}\n");
+    }
+    let estimate = &shadow["estimate"];
+    if estimate.is_null() {
+        return String::new();
+    }
+    format!(
+        "estimate   mean JCT {:+.1} %: {:.3} s instead of {:.3} s, simulated over {} requests of \
+         {:.0} s; the simulation is {:+.1} % off the record\n",
+        100.0 * number(&estimate["change"]),
+        number(&estimate["shadow_jct_s"]),
+        number(&estimate["live_jct_s"]),
+        number(&estimate["requests"]),
+        number(&estimate["window_s"]),
+        100.0 * number(&estimate["calibration_error"]),
     )
 }
 
@@ -197,6 +224,8 @@ mod tests {
         let counts = json!({
             "seen": 50, "offered": 200, "compared": 40, "differed": 10, "failed": 0,
             "kendall_tau": 0.25, "cpu_s": 0.0021,
+            "estimate": {"change": -0.4, "live_jct_s": 2.0, "shadow_jct_s": 1.2, "requests": 90,
+                         "window_s": 30.0, "calibration_error": 0.05},
         });
         let line = divergence(&counts);
         assert!(line.contains("saw 50 of 200"), "{line}");
@@ -204,5 +233,10 @@ mod tests {
             line.contains("25.0 %; tau 0.250; 0 failed; 2.1 ms"),
             "{line}"
         );
+        assert!(
+            line.contains("JCT -40.0 %: 1.200 s instead of 2.000 s"),
+            "{line}"
+        );
+        assert!(line.contains("+5.0 % off"), "{line}");
     }
 }

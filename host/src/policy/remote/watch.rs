@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::canary::sums;
 use super::client::Client;
 use super::render::{faults_of, number, short};
 
@@ -63,6 +64,8 @@ struct View {
     /// The last of each policy, since counts are kept by policy.
     seen: HashMap<String, Seen>,
     live: Option<(String, String)>,
+    /// Whether one was under way at the last look.
+    canary: bool,
 }
 
 impl View {
@@ -109,7 +112,30 @@ impl View {
             mean(new.ttft_s - old.ttft_s, finished),
             shadow(&policies["shadow"]),
         ));
+        lines.extend(self.canary(&policies["canary"]));
         lines
+    }
+
+    /// Both sides of a canary under way, and its end once.
+    fn canary(&mut self, canary: &Value) -> Vec<String> {
+        let stage = canary["stage"].as_str().unwrap_or("");
+        let under_way = matches!(stage, "running" | "passed");
+        let was = std::mem::replace(&mut self.canary, under_way);
+        if under_way {
+            let sides = ["control", "canary"].iter();
+            return sides
+                .map(|side| format!("    {side:<8} {}", sums(&canary[side])))
+                .collect();
+        }
+        if !was {
+            return Vec::new();
+        }
+        vec![format!(
+            "--- canary {} {}: {stage}, {}",
+            canary["name"].as_str().unwrap_or("-"),
+            short(&canary["digest"]),
+            canary["why"].as_str().unwrap_or("-"),
+        )]
     }
 }
 
@@ -153,5 +179,13 @@ mod tests {
         let lines = view.lines(&status("isrtf", 7, 1, 1.0), 2.0);
         assert!(lines[0].starts_with("--- fcfs fcfs"), "{lines:?}");
         assert!(lines[0].contains("-> isrtf"), "{lines:?}");
+        let mut under_way = status("isrtf", 8, 1, 1.0);
+        under_way["policies"]["canary"] = json!({"stage": "running", "name": "sjf"});
+        let lines = view.lines(&under_way, 2.0);
+        assert!(lines[1].starts_with("    control  0 requests"), "{lines:?}");
+        under_way["policies"]["canary"] = json!({"stage": "rolled-back", "why": "late"});
+        let lines = view.lines(&under_way, 2.0);
+        assert!(lines[1].contains("rolled-back, late"), "{lines:?}");
+        assert_eq!(view.lines(&under_way, 2.0).len(), 1, "it is told once");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::cost::CostModel;
+use crate::fit::Measurement;
 use elis_predictor::{LengthPredictor as _, Request as Question};
 use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
 use elis_scheduler::{Predicted, Request, Span, Time};
-use elis_sim::cost::CostModel;
-use elis_sim::fit::Measurement;
 
 use super::*;
 

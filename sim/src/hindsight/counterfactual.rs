@@ -1,15 +1,15 @@
 //! The requests of a log under other policies, in the simulator, and how true that simulator is.
 
+use crate::outcome::{Ending, RunOutcome};
+use crate::{Decider, Options, SimError, simulate};
+use elis_predictor::LengthPredictor;
 use elis_scheduler::{NO_DEADLINE, Time};
-use elis_sim::outcome::{Ending, RunOutcome};
-use elis_sim::{Options, SimError, simulate};
 use elis_workloads::Arrival;
 use serde::Serialize;
 use thiserror::Error;
 
 use super::observe::{Job, Outcome};
 use super::{Observed, RecordedPredictor, Refit};
-use crate::experiment::{Contestant, ExperimentError};
 
 /// Why nothing can be said of other policies.
 #[derive(Debug, Error)]
@@ -22,13 +22,10 @@ pub enum CounterfactualError {
     NoRequests,
     /// A policy wants predictions that nobody made.
     #[error(
-        "policy {0} reads predictions and the log holds none, since the recorded policy asked for \
-         none: give --predictor, for example --predictor elis-paper or oracle"
+        "it reads predictions and the log holds none, since the recorded policy asked for none: \
+         give --predictor, for example --predictor elis-paper or oracle"
     )]
-    NoPredictions(String),
-    /// A policy does not start.
-    #[error(transparent)]
-    Policy(#[from] ExperimentError),
+    NoPredictions,
     /// The simulation gave up.
     #[error(transparent)]
     Sim(#[from] SimError),
@@ -117,6 +114,11 @@ impl Counterfactual {
         self.predictor.add(id, carried, job.predictions.clone());
     }
 
+    /// The seed of the recorded scheduler.
+    pub fn seed(&self) -> u64 {
+        self.options.seed
+    }
+
     /// Requests that are simulated.
     pub fn requests(&self) -> usize {
         self.arrivals.len()
@@ -126,30 +128,21 @@ impl Counterfactual {
     /// requests with a whole life in the log have a record in the outcome.
     ///
     /// # Errors
-    /// It does not start, or wants predictions that nobody has.
+    /// It wants predictions that nobody has, or the simulation gave up.
     pub fn run(
         &self,
-        contestant: &Contestant,
-        predictor: Option<&str>,
+        decider: &mut dyn Decider,
+        predictor: Option<&mut dyn LengthPredictor>,
     ) -> Result<RunOutcome, CounterfactualError> {
-        let mut slot = contestant.start()?;
-        let seed = self.options.seed;
-        let mut outcome = match predictor {
-            Some(name) => {
-                let mut predictor =
-                    elis_predictor::parse(name, seed).map_err(ExperimentError::from)?;
-                simulate(&self.options, &self.arrivals, &mut slot, predictor.as_mut())?
+        let mut recorded = self.predictor.clone();
+        let predictor: &mut dyn LengthPredictor = match predictor {
+            Some(predictor) => predictor,
+            None if decider.interest().predictions && !self.predictions => {
+                return Err(CounterfactualError::NoPredictions);
             }
-            None if slot.interest().predictions && !self.predictions => {
-                return Err(CounterfactualError::NoPredictions(contestant.name.clone()));
-            }
-            None => {
-                let mut predictor = self.predictor.clone();
-                simulate(&self.options, &self.arrivals, &mut slot, &mut predictor)?
-            }
+            None => &mut recorded,
         };
-        outcome.policy.clone_from(&contestant.name);
-        outcome.digest = contestant.policy.digest().to_owned();
+        let mut outcome = simulate(&self.options, &self.arrivals, decider, predictor)?;
         outcome.seed = 0;
         outcome
             .requests

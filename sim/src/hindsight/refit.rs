@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::Profile;
+use crate::cost::{CostModel, Load};
+use crate::fit::{self, FitError, Measurement};
+use crate::profile::BatchingKind;
 use elis_scheduler::config::{Batching, WorkerConfig};
-use elis_sim::Profile;
-use elis_sim::cost::{CostModel, Load};
-use elis_sim::fit::{self, FitError, Measurement};
-use elis_sim::profile::BatchingKind;
 use thiserror::Error;
 
 use super::Observed;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use elis_record::{Policy, Witness};
+use crate::fit::Measurement;
+use elis_record::{Policy, Post, Witness};
 use elis_scheduler::config::Config;
 use elis_scheduler::{Input, Output, Predicted, Request, Scheduler, Time};
-use elis_sim::fit::Measurement;
 
 /// How a job ended in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Observer {
     observed: Observed,
     running: BTreeMap<u16, Running>,
     asked: BTreeMap<u64, Time>,
+    /// Who decides for whom, and where its decisions are counted.
+    posts: Vec<(Post, usize)>,
 }
 
 impl Observer {
@@ -101,6 +103,21 @@ impl Observer {
             }
         }
         self.observed
+    }
+
+    /// Notes who decides from now on; who went on deciding is counted on, unless all begins `anew`.
+    fn post(&mut self, posts: &[Post], anew: bool) {
+        let old = std::mem::take(&mut self.posts);
+        for post in posts {
+            let stays = old
+                .iter()
+                .find(|(known, _)| !anew && known.seat == post.seat);
+            let place = stays.map_or(self.observed.policies.len(), |(_, at)| *at);
+            if stays.is_none() {
+                self.observed.policies.push((post.policy.clone(), 0));
+            }
+            self.posts.push((post.clone(), place));
+        }
     }
 
     fn carry(&mut self, scheduler: &Scheduler) {
@@ -182,12 +199,12 @@ impl Job {
 }
 
 impl Witness for Observer {
-    fn resumed(&mut self, policy: &Policy, _fresh: bool, scheduler: &Scheduler) {
+    fn resumed(&mut self, posts: &[Post], _fresh: bool, scheduler: &Scheduler) {
         if self.observed.config.is_none() {
             self.observed.config = Some(scheduler.config().clone());
             self.observed.from = scheduler.now();
         }
-        self.observed.policies.push((policy.clone(), 0));
+        self.post(posts, true);
         self.running.clear();
         self.asked.clear();
         // How a job ended that is gone since a gap, nobody knows.
@@ -197,8 +214,8 @@ impl Witness for Observer {
         self.carry(scheduler);
     }
 
-    fn policy(&mut self, policy: &Policy) {
-        self.observed.policies.push((policy.clone(), 0));
+    fn policies(&mut self, posts: &[Post]) {
+        self.post(posts, false);
     }
 
     fn input(&mut self, now: Time, input: &Input<'_>, scheduler: &Scheduler) {
@@ -237,9 +254,10 @@ impl Witness for Observer {
             Output::Predict { job, .. } => {
                 self.asked.insert(*job, now);
             }
-            Output::Decide { .. } => {
-                if let Some((_, decisions)) = self.observed.policies.last_mut() {
-                    *decisions += 1;
+            Output::Decide { worker, .. } => {
+                let place = self.posts.iter().find(|(post, _)| post.holds(*worker));
+                if let Some((_, at)) = place {
+                    self.observed.policies[*at].1 += 1;
                 }
             }
             Output::Dispatch { worker } => {
