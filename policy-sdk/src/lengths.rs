@@ -367,4 +367,34 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_prediction_means_what_others_of_that_length_had() {
+        let mut histogram = [0; 64];
+        histogram[0] = 10_000;
+        let short = Seen::of(&histogram);
+        // A guess of 150 with an error of 80 is most likely one of the many that have 32.
+        let likely = short.remaining(150.0, 80.0, 0.0).unwrap();
+        assert!((32.0..40.0).contains(&likely), "{likely}");
+        // One that has made 100 is none of them, and the prediction is all there is.
+        let later = short.remaining(300.0, 80.0, 100.0).unwrap();
+        assert!((180.0..220.0).contains(&later), "{later}");
+        for (total, sigma) in [(150.0, 0.0), (f32::NAN, 80.0), (1e6, 80.0)] {
+            assert_eq!(short.remaining(total, sigma, 0.0), None);
+        }
+        assert_eq!(Seen::of(&[]).remaining(150.0, 80.0, 0.0), None);
+    }
+
+    #[test]
+    fn a_giant_is_rare_and_many_times_the_mean() {
+        let mut histogram = [0; 64];
+        assert_eq!(Seen::of(&histogram).giant(200.0, 10.0), f32::INFINITY);
+        histogram[0] = 996;
+        histogram[50] = 4;
+        // The mean is 32 and a little.
+        let giant = Seen::of(&histogram).giant(200.0, 10.0);
+        assert!((320.0..500.0).contains(&giant), "{giant}");
+        histogram[50] = 40;
+        assert_eq!(Seen::of(&histogram).giant(200.0, 10.0), 51.0 * BIN_TOKENS);
+    }
 }
