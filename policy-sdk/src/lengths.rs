@@ -184,8 +184,8 @@ impl Seen {
         (mass > 0.0).then(|| sum / mass)
     }
 
-    /// A length that at most one in `one_in` exceeds and that is at least `times` the mean; infinite
-    /// where nothing was seen.
+    /// A length that at most one in `one_in` exceeds and that is at least `times` the mean;
+    /// infinite where nothing was seen.
     pub fn giant(&self, one_in: f32, times: f32) -> f32 {
         let all: f32 = self.counts.iter().sum();
         if all <= 0.0 {

@@ -33,7 +33,7 @@ pub(crate) struct Present {
 pub(crate) struct Book {
     /// When it was last asked.
     at_us: u64,
-    /// How many jobs run at once where others have to wait: as many as the slots, or as the KV holds.
+    /// How many jobs run at once where others have to wait: the slots, or what the KV holds.
     slots: usize,
     /// By id.
     seen: Vec<Seen>,
