@@ -171,17 +171,23 @@ impl Seen {
         // What lies beyond the last bin has no length of its own.
         let counts = self.counts.get(first..=last)?;
         let (mut mass, mut sum) = (0.0, 0.0);
-        for (&count, bin) in counts.iter().zip(first..) {
-            let lower = (bin as f32 * BIN_TOKENS).max(made_tokens);
-            let middle = 0.5 * (lower + (bin + 1) as f32 * BIN_TOKENS);
+        let inverse = 1.0 / variances;
+        let mut lower = made_tokens.max(first as f32 * BIN_TOKENS);
+        let mut upper = (first + 1) as f32 * BIN_TOKENS;
+        for &count in counts {
+            let middle = 0.5 * (lower + upper);
             let off = middle - predicted_total;
             // Nearly a normal law, without an exponential.
-            let fits = (1.0 - off * off / variances).max(0.0);
-            let likely = (count + DOUBT) * (fits * fits) * (fits * fits);
-            mass += likely;
-            sum += likely * (middle - made_tokens);
+            let fits = 1.0 - off * off * inverse;
+            if fits > 0.0 {
+                let likely = (count + DOUBT) * (fits * fits) * (fits * fits);
+                mass += likely;
+                sum += likely * middle;
+            }
+            lower = upper;
+            upper += BIN_TOKENS;
         }
-        (mass > 0.0).then(|| sum / mass)
+        (mass > 0.0).then(|| sum / mass - made_tokens)
     }
 
     /// A length that at most one in `one_in` exceeds and that is at least `times` the mean;

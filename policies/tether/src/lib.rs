@@ -71,6 +71,11 @@ impl Default for Tether {
     }
 }
 
+/// How long ago that was; 0 if it is still to come.
+fn since_us(now_us: u64, then_us: u64) -> i64 {
+    i64::try_from(now_us.saturating_sub(then_us)).unwrap_or(i64::MAX)
+}
+
 /// The jobs in arrival order.
 struct Line<'a> {
     jobs: &'a Jobs<'a>,
@@ -101,11 +106,12 @@ impl<'a> Line<'a> {
     fn ends_us(&self, now_us: u64, slots: usize) -> Vec<i64> {
         let mut free_us: BinaryHeap<Reverse<i64>> = (0..slots).map(|_| Reverse(0)).collect();
         let ends = |&row: &usize| {
-            let start_us = free_us.pop().map_or(0, |Reverse(free)| free);
-            let end_us = start_us.saturating_add(self.work[row].own_us);
-            free_us.push(Reverse(end_us));
-            let age_us = now_us.saturating_sub(self.jobs.arrival_us[row]) as i64;
-            end_us.saturating_add(age_us)
+            let mut end_us = self.work[row].own_us;
+            if let Some(mut first) = free_us.peek_mut() {
+                end_us = end_us.saturating_add(first.0);
+                first.0 = end_us;
+            }
+            end_us.saturating_add(since_us(now_us, self.jobs.arrival_us[row]))
         };
         self.rows.iter().map(ends).collect()
     }
@@ -119,7 +125,9 @@ impl Tether {
         let behind_us = book.advance(header.now_us, slots, &line.present);
         let ends_us = line.ends_us(header.now_us, book.slots());
         let times = ends_us.iter().zip(&behind_us);
-        let fair_us: Vec<i64> = times.map(|(end, behind)| end - behind).collect();
+        let fair_us: Vec<i64> = times
+            .map(|(end, behind)| end.saturating_sub(*behind))
+            .collect();
         let own = 1.0 + f64::from(self.late);
         let common_us = (1.0 + f64::from(self.late) / 2.0) * book.common_us(&fair_us) as f64;
         let mut group = vec![0; line.rows.len()];
@@ -153,7 +161,7 @@ impl Tether {
         }
         let seconds = work.index_us / 1e6;
         let inside = 0.5 + 0.5 * seconds / (1.0 + seconds.abs());
-        let age_us = header.now_us.saturating_sub(jobs.arrival_us[row]) as i64;
+        let age_us = since_us(header.now_us, jobs.arrival_us[row]);
         let alone_us = work.own_us.saturating_add(work.served_us).max(1);
         let slowdown = age_us.saturating_add(work.own_us) as f32 / alone_us as f32;
         if self.max_slowdown > 0.0 && slowdown > self.max_slowdown / 2.0 {

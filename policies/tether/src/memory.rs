@@ -49,7 +49,7 @@ impl Book {
     /// Shares the time since the last decision among those that ran, and gives how far each job is
     /// behind arrival order now. `jobs` come by id.
     pub(crate) fn advance(&mut self, now_us: u64, max_slots: usize, jobs: &[Present]) -> Vec<i64> {
-        let passed_us = now_us.saturating_sub(self.at_us) as i64;
+        let passed_us = crate::since_us(now_us, self.at_us);
         self.at_us = now_us;
         let mut seen = std::mem::take(&mut self.seen).into_iter().peekable();
         // Who ran, by id: whoever has a slot, and whoever has left since.
@@ -89,7 +89,7 @@ impl Book {
             let change_us = match (before < self.slots, job.has_slot) {
                 (true, true) => 0,
                 (true, false) => passed_us,
-                (false, true) => -(share_us.saturating_mul(earlier as i64)),
+                (false, true) => share_us.saturating_mul(-(earlier as i64)),
                 (false, false) => share_us.saturating_mul(later as i64),
             };
             old.behind_us.saturating_add(change_us)
