@@ -131,6 +131,89 @@ impl Gittins {
     }
 }
 
+/// Tokens of one bin of the column `length-histogram`.
+pub const BIN_TOKENS: f32 = 64.0;
+
+/// Added to the count of every bin, so that a prediction is believed where nothing was seen.
+const DOUBT: f32 = 0.25;
+
+/// Beyond this many variances of an error, a length does not explain a prediction.
+const REACH: f32 = 8.0;
+
+/// The lengths of other responses: what a prediction means among them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    counts: Vec<f32>,
+}
+
+impl Seen {
+    /// Of the column `length-histogram`.
+    pub fn of(histogram: &[u32]) -> Self {
+        let counts = histogram.iter().map(|&count| count as f32).collect();
+        Self { counts }
+    }
+
+    /// The tokens still to come of a response that has made so many, given that its whole length
+    /// was predicted with an error of that standard deviation: the mean over the lengths of others,
+    /// each as likely as it is common and as it explains the prediction (Bayes). `None` where
+    /// nothing explains it, or the prediction is missing or certain.
+    pub fn remaining(&self, predicted_total: f32, sigma: f32, made_tokens: f32) -> Option<f32> {
+        if !(predicted_total.is_finite() && sigma.is_finite() && sigma > 0.0) {
+            return None;
+        }
+        let variances = REACH * sigma * sigma;
+        let reach = libm::sqrtf(variances);
+        let bin = |tokens: f32| (tokens / BIN_TOKENS).clamp(0.0, self.counts.len() as f32) as usize;
+        let (first, last) = (
+            bin(made_tokens.max(predicted_total - reach)),
+            bin(predicted_total + reach),
+        );
+        // What lies beyond the last bin has no length of its own.
+        let counts = self.counts.get(first..=last)?;
+        let (mut mass, mut sum) = (0.0, 0.0);
+        let inverse = 1.0 / variances;
+        let mut lower = made_tokens.max(first as f32 * BIN_TOKENS);
+        let mut upper = (first + 1) as f32 * BIN_TOKENS;
+        for &count in counts {
+            let middle = 0.5 * (lower + upper);
+            let off = middle - predicted_total;
+            // Nearly a normal law, without an exponential.
+            let fits = 1.0 - off * off * inverse;
+            if fits > 0.0 {
+                let likely = (count + DOUBT) * (fits * fits) * (fits * fits);
+                mass += likely;
+                sum += likely * middle;
+            }
+            lower = upper;
+            upper += BIN_TOKENS;
+        }
+        (mass > 0.0).then(|| sum / mass - made_tokens)
+    }
+
+    /// A length that at most one in `one_in` exceeds and that is at least `times` the mean;
+    /// infinite where nothing was seen.
+    pub fn giant(&self, one_in: f32, times: f32) -> f32 {
+        let all: f32 = self.counts.iter().sum();
+        if all <= 0.0 {
+            return f32::INFINITY;
+        }
+        let middles = (0..).map(|bin| (bin as f32 + 0.5) * BIN_TOKENS);
+        let sum: f32 = self
+            .counts
+            .iter()
+            .zip(middles)
+            .map(|(n, tokens)| n * tokens)
+            .sum();
+        let mut above = 0.0;
+        let mut bins = self.counts.len();
+        while bins > 0 && above + self.counts[bins - 1] <= all / one_in {
+            bins -= 1;
+            above += self.counts[bins];
+        }
+        (times * sum / all).max(bins as f32 * BIN_TOKENS)
+    }
+}
+
 /// The cells between edges that are numbered from 0.
 fn predicted(edge: impl Fn(f32) -> f32) -> impl Iterator<Item = Cell> {
     let mut lower = edge(0.0);
@@ -289,5 +372,35 @@ mod tests {
                 prop_assert!(index.is_nan() || index >= 0.0, "{}", index);
             }
         }
+    }
+
+    #[test]
+    fn a_prediction_means_what_others_of_that_length_had() {
+        let mut histogram = [0; 64];
+        histogram[0] = 10_000;
+        let short = Seen::of(&histogram);
+        // A guess of 150 with an error of 80 is most likely one of the many that have 32.
+        let likely = short.remaining(150.0, 80.0, 0.0).unwrap();
+        assert!((32.0..40.0).contains(&likely), "{likely}");
+        // One that has made 100 is none of them, and the prediction is all there is.
+        let later = short.remaining(300.0, 80.0, 100.0).unwrap();
+        assert!((180.0..220.0).contains(&later), "{later}");
+        for (total, sigma) in [(150.0, 0.0), (f32::NAN, 80.0), (1e6, 80.0)] {
+            assert_eq!(short.remaining(total, sigma, 0.0), None);
+        }
+        assert_eq!(Seen::of(&[]).remaining(150.0, 80.0, 0.0), None);
+    }
+
+    #[test]
+    fn a_giant_is_rare_and_many_times_the_mean() {
+        let mut histogram = [0; 64];
+        assert_eq!(Seen::of(&histogram).giant(200.0, 10.0), f32::INFINITY);
+        histogram[0] = 996;
+        histogram[50] = 4;
+        // The mean is 32 and a little.
+        let giant = Seen::of(&histogram).giant(200.0, 10.0);
+        assert!((320.0..500.0).contains(&giant), "{giant}");
+        histogram[50] = 40;
+        assert_eq!(Seen::of(&histogram).giant(200.0, 10.0), 51.0 * BIN_TOKENS);
     }
 }

@@ -1,26 +1,40 @@
-//! Shortest work first, on a tether: a job may be overtaken as long as it can still finish no later
-//! than arrival order would have let it, or than the slowest of its busy period.
+//! Shortest work first, on a tether: a job may be overtaken as long as it can still finish little
+//! later than arrival order would have let it, or than that lets one in twenty.
 
+mod memory;
 mod work;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use elis_policy_sdk::lengths::Seen;
 use elis_policy_sdk::select::Ties;
 use elis_policy_sdk::{
-    Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, flags,
+    Header, Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, flags, state,
 };
 
-use crate::work::{Lengths, Work};
+use crate::memory::{Book, Memory, Present};
+use crate::work::Work;
 
 /// Entries beyond the slots, so that the host can go on when a job finishes or does not fit.
 const LOOKAHEAD: u32 = 16;
 
-/// How much of the worst time in arrival order each arrival passes on: half is forgotten after 69.
-const MEMORY: f64 = 0.99;
+/// KV is short where less than one block in so many is free.
+const SHORT: u32 = 10;
+
+/// A response is a giant if at most one in so many is longer, and it is so many times the mean.
+const GIANT_ONE_IN: f32 = 200.0;
+const GIANT_MEANS: f32 = 10.0;
+
+/// A giant may take this multiple of its own time before it counts as late.
+const GIANT_SLOWDOWN: i64 = 10;
 
 columns! {
     /// What the rule reads of a job.
     struct Jobs {
         id: u64 = "job-id",
         arrival_us: u64 = "job-arrival-us",
+        state: u32 = "job-state",
         flags: u32 = "job-flags",
         prompt_tokens: u32 = "job-prompt-tokens",
         computed_tokens: u32 = "job-computed-tokens",
@@ -28,8 +42,6 @@ columns! {
         remaining_tokens: f32 = "job-predicted-remaining-tokens",
         predicted_at_tokens: u32 = "job-predicted-at-tokens",
         sigma_tokens: f32 = "job-predicted-sigma-tokens",
-        fair_us: u64 = "job-state-a",
-        worst_us: u64 = "job-state-b",
     }
 }
 
@@ -37,87 +49,110 @@ columns! {
 const LENGTH_HISTOGRAM: usize = Jobs::NAMES.len();
 
 /// The columns that it declares: those of a job, then the histogram.
-const COLUMNS: [&str; LENGTH_HISTOGRAM + 1] = {
-    let mut all = ["length-histogram"; LENGTH_HISTOGRAM + 1];
-    let mut at = 0;
-    while at < LENGTH_HISTOGRAM {
-        all[at] = Jobs::NAMES[at];
-        at += 1;
-    }
-    all
-};
+const COLUMNS: [&str; LENGTH_HISTOGRAM + 1] =
+    elis_policy_sdk::joined(Jobs::NAMES, &["length-histogram"]);
 
 /// The policy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Tether {
-    /// How much later than by arrival a job may be; below 0 a margin for errors of prediction.
+    /// How much later than by arrival a job may be.
     late: f32,
     max_slowdown: f32,
+    memory: Memory,
 }
 
 impl Default for Tether {
     fn default() -> Self {
         Self {
-            late: -0.05,
+            late: 0.06,
             max_slowdown: 200.0,
+            memory: Memory::default(),
         }
     }
 }
 
-/// What was found out about each row, and what to remember of those seen for the first time.
-struct Standing {
-    /// Jobs before it in arrival order, or itself, would be late if it had to wait: how many such
-    /// stand before it. Who has fewer goes first.
-    group: Vec<u32>,
-    state_jobs: Vec<u64>,
-    state_values: Vec<u64>,
+/// How long ago that was; 0 if it is still to come.
+fn since_us(now_us: u64, then_us: u64) -> i64 {
+    i64::try_from(now_us.saturating_sub(then_us)).unwrap_or(i64::MAX)
+}
+
+/// The jobs in arrival order.
+struct Line<'a> {
+    jobs: &'a Jobs<'a>,
+    work: &'a [Work],
+    /// The row of each, and what the memory needs of it.
+    rows: Vec<usize>,
+    present: Vec<Present>,
+}
+
+impl<'a> Line<'a> {
+    fn of(jobs: &'a Jobs<'_>, work: &'a [Work]) -> Self {
+        let mut rows: Vec<(u64, usize)> = jobs.id.iter().copied().zip(0..).collect();
+        rows.sort_unstable();
+        let present = |&(id, row): &(u64, usize)| Present {
+            id,
+            has_slot: state::has_slot(jobs.state[row]),
+        };
+        Self {
+            jobs,
+            work,
+            present: rows.iter().map(present).collect(),
+            rows: rows.iter().map(|&(_, row)| row).collect(),
+        }
+    }
+
+    /// When each ends, counted from its arrival, if all goes by arrival from now on: the next
+    /// always takes the slot that is free first.
+    fn ends_us(&self, now_us: u64, slots: usize) -> Vec<i64> {
+        let mut free_us: BinaryHeap<Reverse<i64>> = (0..slots).map(|_| Reverse(0)).collect();
+        let ends = |&row: &usize| {
+            let mut end_us = self.work[row].own_us;
+            if let Some(mut first) = free_us.peek_mut() {
+                end_us = end_us.saturating_add(first.0);
+                first.0 = end_us;
+            }
+            end_us.saturating_add(since_us(now_us, self.jobs.arrival_us[row]))
+        };
+        self.rows.iter().map(ends).collect()
+    }
 }
 
 impl Tether {
-    /// Walks the jobs in arrival order, as if the worker did from now on, and sees who is late.
-    fn standing(self, jobs: &Jobs<'_>, work: &[Work], now_us: u64) -> Standing {
-        let mut rows: Vec<(u64, u32)> = jobs.id.iter().copied().zip(0..).collect();
-        rows.sort_unstable();
-        let mut worst_us = jobs.worst_us.iter().copied().max().unwrap_or(0);
-        let mut standing = Standing {
-            group: vec![0; jobs.len()],
-            state_jobs: Vec::new(),
-            state_values: Vec::new(),
-        };
-        let mut ahead_us = 0u64;
-        // Of each job in arrival order: its row, its time if the rest goes by arrival, and the time
-        // that arrival order would have given it.
-        let mut line = Vec::with_capacity(rows.len());
-        for (id, row) in rows {
-            let row = row as usize;
-            let age_us = now_us.saturating_sub(jobs.arrival_us[row]);
-            let ends_us = age_us
-                .saturating_add(ahead_us)
-                .saturating_add(work[row].own_us);
-            ahead_us = ahead_us.saturating_add(work[row].machine_us);
-            let mut fair_us = jobs.fair_us[row];
-            if fair_us == 0 {
-                fair_us = ends_us.max(1);
-                worst_us = fair_us.max((worst_us as f64 * MEMORY) as u64);
-                standing.state_jobs.push(id);
-                standing.state_values.extend([fair_us, worst_us]);
-            }
-            line.push((row, ends_us, fair_us));
-        }
-        let slack = 1.0 + f64::from(self.late);
+    /// Sees who is late, and gives for each row how many such stand before it in arrival order: who
+    /// has fewer goes first.
+    fn groups(&self, line: &Line<'_>, book: &mut Book, header: &Header, giant: f32) -> Vec<u32> {
+        let slots = header.max_num_seqs as usize;
+        let behind_us = book.advance(header.now_us, slots, &line.present);
+        let ends_us = line.ends_us(header.now_us, book.slots());
+        let times = ends_us.iter().zip(&behind_us);
+        let fair_us: Vec<i64> = times
+            .map(|(end, behind)| end.saturating_sub(*behind))
+            .collect();
+        let own = 1.0 + f64::from(self.late);
+        let common_us = (1.0 + f64::from(self.late) / 2.0) * book.common_us(&fair_us) as f64;
+        let mut group = vec![0; line.rows.len()];
         let mut late = 0;
-        for (row, ends_us, fair_us) in line {
-            standing.group[row] = late;
-            late += u32::from(ends_us as f64 > slack * fair_us.max(worst_us) as f64);
+        for (at, &row) in line.rows.iter().enumerate() {
+            // Nobody loses a slot because others are late, only to less work.
+            group[row] = if line.present[at].has_slot { 0 } else { late };
+            let mut due_us = common_us.max(own * fair_us[at] as f64);
+            let work = &line.work[row];
+            if work.response_tokens > giant {
+                let alone_us = work.own_us.saturating_add(work.served_us);
+                due_us = due_us.max(GIANT_SLOWDOWN.saturating_mul(alone_us) as f64);
+            }
+            late += u32::from(ends_us[at] as f64 > due_us);
         }
-        standing
+        book.keep(&line.present, &behind_us, &fair_us);
+        group
     }
 
     /// The place of a row in the queue: first its group, inside it the least work.
-    fn score(self, jobs: &Jobs<'_>, row: usize, work: Work, group: u32, now_us: u64) -> f32 {
+    fn score(&self, jobs: &Jobs<'_>, row: usize, work: Work, group: u32, header: &Header) -> f32 {
         // A job inside its window keeps its slot in any case; first in line, it is not counted as
-        // one that the others have to push out.
-        if jobs.flags[row] & flags::LOCKED != 0 {
+        // one that the others have to push out. Where KV is short, whoever is pushed out loses it.
+        let short = header.gpu_blocks_free < header.gpu_blocks_total / SHORT;
+        if jobs.flags[row] & flags::LOCKED != 0 || short && state::has_slot(jobs.state[row]) {
             return f32::NEG_INFINITY;
         }
         // Without a prediction it is the last of its group.
@@ -126,9 +161,9 @@ impl Tether {
         }
         let seconds = work.index_us / 1e6;
         let inside = 0.5 + 0.5 * seconds / (1.0 + seconds.abs());
-        let age_us = now_us.saturating_sub(jobs.arrival_us[row]);
-        let slowdown = age_us.saturating_add(work.own_us) as f32
-            / work.own_us.saturating_add(work.served_us).max(1) as f32;
+        let age_us = since_us(header.now_us, jobs.arrival_us[row]);
+        let alone_us = work.own_us.saturating_add(work.served_us).max(1);
+        let slowdown = age_us.saturating_add(work.own_us) as f32 / alone_us as f32;
         if self.max_slowdown > 0.0 && slowdown > self.max_slowdown / 2.0 {
             return inside - 1.0;
         }
@@ -141,7 +176,7 @@ impl Policy for Tether {
         Info {
             name: "tether",
             version: env!("CARGO_PKG_VERSION"),
-            summary: "Least work first, as long as nobody ends later than by arrival.",
+            summary: "Least work first, as long as nobody ends much later than by arrival.",
             columns: &COLUMNS,
             triggers: Triggers::ARRIVAL
                 | Triggers::FINISH
@@ -167,14 +202,17 @@ impl Policy for Tether {
     fn decide(&mut self, snapshot: &Snapshot<'_>) -> Plan {
         let header = snapshot.header;
         let jobs = Jobs::of(snapshot);
-        let lengths = Lengths::of(snapshot.column(LENGTH_HISTOGRAM));
+        let lengths = Seen::of(snapshot.column(LENGTH_HISTOGRAM));
         let work: Vec<Work> = (0..jobs.len())
-            .map(|row| Work::of(&jobs, row, lengths, header))
+            .map(|row| Work::of(&jobs, row, &lengths, header))
             .collect();
-        let standing = self.standing(&jobs, &work, header.now_us);
-        let rows = work.iter().zip(&standing.group).enumerate();
+        let mut book = std::mem::take(self.memory.of(header.worker));
+        let giant = lengths.giant(GIANT_ONE_IN, GIANT_MEANS);
+        let group = self.groups(&Line::of(&jobs, &work), &mut book, header, giant);
+        *self.memory.of(header.worker) = book;
+        let rows = work.iter().zip(&group).enumerate();
         let scores: Vec<f32> = rows
-            .map(|(row, (&work, &group))| self.score(&jobs, row, work, group, header.now_us))
+            .map(|(row, (&work, &group))| self.score(&jobs, row, work, group, header))
             .collect();
         let ties = Ties {
             arrival_us: jobs.arrival_us,
@@ -186,10 +224,17 @@ impl Policy for Tether {
             .min(header.plan_max);
         Plan {
             run: ties.best(count as usize, &scores),
-            state_jobs: standing.state_jobs,
-            state_values: standing.state_values,
             ..Plan::default()
         }
+    }
+
+    fn export_state(&self) -> Vec<u8> {
+        self.memory.export()
+    }
+
+    fn import_state(&mut self, state: &[u8]) -> Result<(), String> {
+        self.memory = Memory::import(state)?;
+        Ok(())
     }
 }
 
