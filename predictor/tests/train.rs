@@ -49,7 +49,8 @@ fn what_was_trained_is_judged_held_out_and_asked() {
     responses(&data);
     let (_, log, code) = said(
         elis_predictor()
-            .args(["train", "--head", "lexical", "--epochs", "40", "--data"])
+            .args(["train", "--head", "lexical", "--members", "1"])
+            .args(["--epochs", "40", "--data"])
             .args([&data])
             .arg("--out")
             .arg(&model),
@@ -113,9 +114,10 @@ fn training_that_was_killed_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (data, model) = (dir.path().join("r.jsonl"), dir.path().join("model"));
     responses(&data);
-    let args = ["train", "--head", "lexical", "--epochs", "60", "--data"];
+    let mut args = vec!["train", "--head", "lexical", "--members", "2"];
+    args.extend(["--epochs", "40", "--data"]);
     let mut first = std::process::Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
-        .args(args)
+        .args(&args)
         .arg(&data)
         .arg("--out")
         .arg(&model)
@@ -124,7 +126,7 @@ fn training_that_was_killed_goes_on() {
         .unwrap();
     let log = BufReader::new(first.stderr.take().unwrap());
     let mut lines = log.lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.starts_with("Later: epoch 1,")));
+    assert!(lines.any(|line| line.starts_with("Later, member 2: epoch 1,")));
     first.kill().unwrap();
     assert_eq!(
         first.wait().unwrap().code(),
@@ -134,15 +136,15 @@ fn training_that_was_killed_goes_on() {
     assert!(!model.join("predictor.json").exists());
 
     let mut again = elis_predictor();
-    again.args(args).arg(&data).arg("--out").arg(&model);
+    again.args(&args).arg(&data).arg("--out").arg(&model);
     let (_, log, code) = said(&mut again);
     assert_eq!(code, Some(0), "{log}");
     assert!(
-        !log.contains("Arrival: epoch"),
+        !log.contains("Arrival, ") && !log.contains("Later, member 1"),
         "what was fitted is kept: {log}"
     );
-    assert!(!log.contains("Later: epoch 1,"), "{log}");
-    assert!(log.contains("Later: epoch "), "{log}");
+    assert!(!log.contains("Later, member 2: epoch 1,"), "{log}");
+    assert!(log.contains("Later, member 2: epoch "), "{log}");
     let card = fs::read_to_string(model.join("MODEL_CARD.md")).unwrap();
     assert!(
         card.contains("the head for later went on after epoch"),

@@ -68,13 +68,17 @@ pub(crate) fn test() -> anyhow::Result<()> {
     workspace::run(&mut cargo)
 }
 
-/// Type checks and lints of what only a build with CUDA compiles. All else of the workspace goes
-/// along, so that crates have the features that they have in the other lints, and only those that
-/// know CUDA are checked again.
+/// Type checks and lints of what only a build with CUDA compiles. The crate of tests goes along for
+/// its dependencies: with them crates have the features that they have in the other lints, and only
+/// those that know CUDA are checked again.
 pub(crate) fn check() -> anyhow::Result<()> {
     let root = workspace::root();
     let mut cargo = workspace::cargo(&root);
-    cargo.args(["clippy", "--workspace", "--features", "elis-host/cuda"]);
+    cargo.arg("clippy");
+    for package in ["elis-llm", "elis-predictor", "elis-tests"] {
+        cargo.args(["--package", package]);
+    }
+    cargo.args(["--features", "elis-llm/cuda,elis-predictor/cuda"]);
     cargo.args(["--", "--deny", "warnings"]);
     cargo.env("CUDA_COMPUTE_CAP", COMPUTE);
     workspace::run(cargo.env("PATH", path_with(&root.join("xtask/cuda"))?))

@@ -217,9 +217,9 @@ pub fn clear_checkpoints(folder: &Path, recipe: &Recipe) -> io::Result<()> {
     Ok(())
 }
 
-/// Fits both heads to the training part of the samples; `each` hears of every epoch of every member,
-/// the members counted from 0. With a folder for checkpoints, what was interrupted there goes on,
-/// and what was fitted is not fitted again.
+/// Fits both heads to the training part of the samples; `each` hears of every epoch of every
+/// member, counted from 0. With a folder for checkpoints, what was interrupted there goes on, and
+/// what was fitted is not fitted again.
 ///
 /// # Errors
 ///
