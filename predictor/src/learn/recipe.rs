@@ -41,8 +41,10 @@ impl Recipe {
                 ],
                 &[256, 128],
             ),
+            // There are few prompts, and an epoch over them is a few dozen steps.
             arrival_fit: FitOptions {
-                epochs: 12,
+                epochs: 40,
+                patience: 6,
                 batch: 256,
                 learning_rate: 1e-3,
                 drop_inputs: 0.1,
