@@ -158,14 +158,17 @@ mod array {
     #[derive(Debug, Clone, Copy)]
     pub(super) struct U32s([u32; WIDTH]);
 
+    /// The group of a column that begins at a row; past its end there are zeros.
+    #[inline(always)]
+    fn group<T: Copy + Default>(column: &[T], first: usize) -> [T; WIDTH] {
+        let whole = whole(column, first).copied();
+        whole.unwrap_or_else(|| partial(column, first))
+    }
+
     impl F32s {
         #[inline(always)]
         pub(super) fn load(column: &[f32], first: usize) -> Self {
-            Self(
-                whole(column, first)
-                    .copied()
-                    .unwrap_or_else(|| partial(column, first)),
-            )
+            Self(group(column, first))
         }
 
         #[inline(always)]
@@ -231,11 +234,7 @@ mod array {
     impl U32s {
         #[inline(always)]
         pub(super) fn load(column: &[u32], first: usize) -> Self {
-            Self(
-                whole(column, first)
-                    .copied()
-                    .unwrap_or_else(|| partial(column, first)),
-            )
+            Self(group(column, first))
         }
 
         #[inline(always)]

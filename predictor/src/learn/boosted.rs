@@ -149,37 +149,15 @@ fn columns(corpus: &Corpus, samples: &[Sample], shape: &Shape) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use elis_workloads::responses::Response;
-
-    use super::super::corpus::Split;
+    use super::super::corpus::{Split, lists};
     use super::super::judge::{Only, judge};
     use super::super::sampling::samples;
     use super::super::ways::constant;
     use super::*;
 
-    /// Lists with as many items of 20 tokens as the prompt asks for.
-    fn corpus() -> Corpus {
-        let response = |i: u32| {
-            let items = 2 + i % 9;
-            let list = (1..=items).map(|n| format!("{n}. A fact about it.\n"));
-            Response {
-                id: i.to_string(),
-                source: "s".to_owned(),
-                licence: String::new(),
-                model: "m".to_owned(),
-                prompt: format!("List {items} facts about number {i}.").into(),
-                text: list.collect::<String>().into(),
-                prompt_tokens: 9,
-                output_tokens: 20 * items,
-                samples_tokens: vec![20 * items],
-            }
-        };
-        Corpus::new((0..600).map(response).collect())
-    }
-
     #[test]
     fn trees_learn_what_the_words_say_and_are_the_same_each_time() {
-        let corpus = corpus();
+        let corpus = lists(600, 1);
         let all = samples(&corpus, Split::ByPrompt, 4, 2048);
         let (train, test) = (of_part(&all, Part::Train), of_part(&all, Part::Test));
         let mae = |way: &Way| judge(&corpus, &test, way, Only::default(), 2048).mae_tokens;

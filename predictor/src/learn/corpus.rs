@@ -90,6 +90,29 @@ impl Split {
     }
 }
 
+/// Made-up answers for tests: lists with as many items of 20 tokens as the prompt asks for, and up to
+/// `spread_tokens` more that no word tells of.
+#[cfg(test)]
+pub(super) fn lists(count: u32, spread_tokens: u32) -> Corpus {
+    let response = |i: u32| {
+        let items = 2 + i % 9;
+        let list = (1..=items).map(|n| format!("{n}. A fact about it.\n"));
+        let tokens = 20 * items + i * 37 % spread_tokens;
+        Response {
+            id: i.to_string(),
+            source: "s".to_owned(),
+            licence: String::new(),
+            model: "m".to_owned(),
+            prompt: format!("List {items} facts about number {i}.").into(),
+            text: list.collect::<String>().into(),
+            prompt_tokens: 9,
+            output_tokens: tokens,
+            samples_tokens: vec![tokens],
+        }
+    };
+    Corpus::new((0..count).map(response).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

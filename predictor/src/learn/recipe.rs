@@ -351,32 +351,9 @@ const SEED_STEP: u64 = 1_000_003;
 
 #[cfg(test)]
 mod tests {
-    use elis_workloads::responses::Response;
-
-    use super::super::corpus::Split;
+    use super::super::corpus::{Split, lists};
     use super::super::sampling::samples;
     use super::*;
-
-    /// Lists with as many items of 20 tokens as the prompt asks for, give or take some words.
-    fn corpus() -> Corpus {
-        let response = |i: u32| {
-            let items = 2 + i % 9;
-            let list = (1..=items).map(|n| format!("{n}. A fact about it.\n"));
-            let tokens = 20 * items + i * 37 % 31;
-            Response {
-                id: i.to_string(),
-                source: "s".to_owned(),
-                licence: String::new(),
-                model: "m".to_owned(),
-                prompt: format!("List {items} facts about number {i}.").into(),
-                text: list.collect::<String>().into(),
-                prompt_tokens: 9,
-                output_tokens: tokens,
-                samples_tokens: vec![tokens],
-            }
-        };
-        Corpus::new((0..400).map(response).collect())
-    }
 
     fn recipe(members: usize) -> Recipe {
         let mut recipe = Recipe::lexical(3);
@@ -390,7 +367,7 @@ mod tests {
     }
 
     fn trained(members: usize, folder: Option<&Path>) -> (Heads, usize) {
-        let corpus = corpus();
+        let corpus = lists(400, 31);
         let all = samples(&corpus, Split::ByPrompt, 4, 2048);
         let mut epochs = 0;
         let each = |_, _, _: &Epoch| epochs += 1;

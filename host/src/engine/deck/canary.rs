@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::seat::Seat;
 use super::side::{Side, SideReport};
-use super::{Deck, Note, Refusal, WARM_MAX};
+use super::{Deck, Note, Refusal};
 use crate::shelf::{Choice, LiveRecord};
 
 /// How often the guard looks at those that wait.
@@ -426,12 +426,7 @@ impl Deck {
             return;
         };
         let digest = seat.choice.digest;
-        drop(self.shadow.take_if(|shadow| shadow.choice.digest == digest));
-        let old = std::mem::replace(&mut self.live, seat);
-        self.warm.push(old);
-        if self.warm.len() > WARM_MAX {
-            self.warm.remove(0);
-        }
+        self.take_over(seat);
         self.board.swapped("canary");
         self.changed();
         tracing::info!(

@@ -414,6 +414,13 @@ impl Deck {
             0
         };
         self.number(&mut seat);
+        self.take_over(seat);
+        self.board.swapped("promote");
+        Ok(self.installed(begin, state_bytes, waiting))
+    }
+
+    /// The live policy becomes warm, and another one live in its place.
+    fn take_over(&mut self, seat: Seat) {
         // Who has become live need not be watched any more.
         let digest = seat.choice.digest;
         drop(self.shadow.take_if(|shadow| shadow.choice.digest == digest));
@@ -422,8 +429,6 @@ impl Deck {
         if self.warm.len() > WARM_MAX {
             self.warm.remove(0);
         }
-        self.board.swapped("promote");
-        Ok(self.installed(begin, state_bytes, waiting))
     }
 
     fn free_to_change(&self, epoch: u64) -> Result<(), Refusal> {
