@@ -90,8 +90,8 @@ impl Split {
     }
 }
 
-/// Made-up answers for tests: lists with as many items of 20 tokens as the prompt asks for, and up to
-/// `spread_tokens` more that no word tells of.
+/// Made-up answers for tests: lists with as many items of 20 tokens as the prompt asks for, and up
+/// to `spread_tokens` more that no word tells of.
 #[cfg(test)]
 pub(super) fn lists(count: u32, spread_tokens: u32) -> Corpus {
     let response = |i: u32| {
