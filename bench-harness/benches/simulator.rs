@@ -25,17 +25,9 @@ fn stream(requests: u64, rate_rps: f64) -> Vec<Arrival> {
     (0..requests)
         .map(|id| {
             at_s -= f64::ln(1.0 - rng.random::<f64>()) / rate_rps;
-            Arrival {
-                id,
-                arrival_ns: (at_s * 1e9) as u64,
-                prompt_tokens: clipped(&prompt, &mut rng, 4),
-                output_tokens: clipped(&output, &mut rng, 1),
-                tenant: 0,
-                priority: elis_workloads::DEFAULT_PRIORITY,
-                ttft_deadline_ns: 0,
-                deadline_ns: 0,
-                text: None,
-            }
+            let prompt_tokens = clipped(&prompt, &mut rng, 4);
+            let output_tokens = clipped(&output, &mut rng, 1);
+            Arrival::new(id, (at_s * 1e9) as u64, prompt_tokens, output_tokens)
         })
         .collect()
 }

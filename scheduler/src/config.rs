@@ -66,6 +66,14 @@ pub struct WorkerConfig {
     pub cost: CostHint,
 }
 
+impl WorkerConfig {
+    /// The most tokens of prompt and response that one job may have here.
+    pub const fn room_tokens(&self) -> u64 {
+        let blocks = self.gpu_blocks.saturating_sub(self.watermark_blocks);
+        blocks as u64 * self.block_size_tokens as u64
+    }
+}
+
 /// A scheduler's configuration.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -341,14 +341,13 @@ impl Scheduler {
     fn refusal(&self, request: &Request, worker: u16) -> Option<RejectReason> {
         let config = &self.workers[usize::from(worker)].config;
         let tokens = u64::from(request.prompt_tokens) + u64::from(request.max_new_tokens);
-        let room = u64::from(config.gpu_blocks - config.watermark_blocks);
         if !self.index.is_next(request.id) {
             Some(RejectReason::IdNotIncreasing)
         } else if self.index.len() >= self.config.jobs_max.min(limits::JOBS_MAX) {
             Some(RejectReason::QueueFull)
         } else if request.tenant >= limits::TENANTS_MAX {
             Some(RejectReason::UnknownTenant)
-        } else if tokens > room * u64::from(config.block_size_tokens) {
+        } else if tokens > config.room_tokens() {
             Some(RejectReason::TooLong)
         } else {
             None

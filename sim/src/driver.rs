@@ -95,6 +95,8 @@ impl Ord for Scheduled {
 /// One simulation.
 struct Simulation<'a> {
     scheduler: Scheduler,
+    /// The most tokens of a job, prompt and response.
+    room_tokens: u32,
     options: &'a Options,
     arrivals: &'a [Arrival],
     decider: &'a mut dyn Decider,
@@ -140,11 +142,15 @@ pub fn simulate_recorded(
 ) -> Result<RunOutcome, SimError> {
     check(arrivals)?;
     let latency_ns = predictor.latency_ns(1);
-    let scheduler = Scheduler::new(options.config(latency_ns))?;
+    let config = options.config(latency_ns);
+    let rooms = config.workers.iter().map(|worker| worker.room_tokens());
+    let room_tokens = u32::try_from(rooms.min().unwrap_or(0)).unwrap_or(u32::MAX);
+    let scheduler = Scheduler::new(config)?;
     let profile = &options.profile;
     let engine = || Engine::new(profile.cost, profile.swap_per_block_us);
     let mut simulation = Simulation {
         scheduler,
+        room_tokens,
         options,
         arrivals,
         decider,
@@ -253,13 +259,16 @@ impl<'a> Simulation<'a> {
         let deadline = |ns: u64| (ns > 0).then(|| Time::from_ns(arrival.arrival_ns + ns));
         let weights = &self.options.tenant_weights;
         let weight = weights.get(arrival.tenant as usize);
+        // Not the true length, unless the core has to hear that there is no room for it.
+        let room = self.room_tokens.saturating_sub(arrival.prompt_tokens);
+        let limit = arrival.limit_tokens.min(room).max(arrival.output_tokens);
         let request = Request {
             tenant: arrival.tenant,
             tenant_weight: weight.copied().unwrap_or(1.0),
             priority: arrival.priority,
             ttft_deadline: deadline(arrival.ttft_deadline_ns),
             deadline: deadline(arrival.deadline_ns),
-            ..Request::new(arrival.id, arrival.prompt_tokens, arrival.output_tokens)
+            ..Request::new(arrival.id, arrival.prompt_tokens, limit)
         };
         self.recorder.arrived();
         self.tell(Input::Arrive(request))

@@ -198,6 +198,15 @@ async fn real_clients_complete_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_modelled_worker_counts_tokens_of_any_vocabulary() {
+    let server = Server::start(&["--worker", "sim:llama2-13b-a100", "--speed", "300"]);
+    let body = json!({ "prompt": [29_999, 4_000_000_000_u32], "max_tokens": 3 });
+    let usage = &server.complete(&body).await["usage"];
+    assert_eq!(usage["prompt_tokens"], 2);
+    assert_eq!(usage["completion_tokens"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_frees_its_memory() {
     let server = Server::start(&["--worker", "sim:llama2-13b-a100"]);
     let body = json!({"prompt": "x", "max_tokens": 8000, "ignore_eos": true, "stream": true});

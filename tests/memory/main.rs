@@ -61,15 +61,13 @@ impl Decider for ArrivalOrder {
 /// Requests that come a little slower than one worker serves them.
 fn arrivals(count: u64) -> Vec<Arrival> {
     let arrival = |id: u64| Arrival {
-        id,
-        arrival_ns: id * 60_000_000,
-        prompt_tokens: 20 + (id * 7 % 60) as u32,
-        output_tokens: 5 + (id * 13 % 40) as u32,
         tenant: (id % 5) as u32,
-        priority: elis_workloads::DEFAULT_PRIORITY,
-        ttft_deadline_ns: 0,
-        deadline_ns: 0,
-        text: None,
+        ..Arrival::new(
+            id,
+            id * 60_000_000,
+            20 + (id * 7 % 60) as u32,
+            5 + (id * 13 % 40) as u32,
+        )
     };
     (0..count).map(arrival).collect()
 }

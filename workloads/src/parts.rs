@@ -97,15 +97,13 @@ impl Parts {
             );
             let class = &self.priorities[priorities.pick(&priority_shares)];
             arrivals.push(Arrival {
-                id,
-                arrival_ns: *arrival_ns,
-                prompt_tokens,
-                output_tokens,
+                limit_tokens: self.limits.max_output_tokens.unwrap_or(u32::MAX),
                 tenant: tenants.pick(&tenant_shares) as u32,
                 priority: class.class,
                 ttft_deadline_ns: (self.deadlines.ttft_ms * 1e6).round() as u64,
                 deadline_ns: (self.deadlines.jct_ms * 1e6).round() as u64,
                 text: texts.next(),
+                ..Arrival::new(id, *arrival_ns, prompt_tokens, output_tokens)
             });
         }
         if clipped > 0 {

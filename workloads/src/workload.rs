@@ -21,6 +21,9 @@ pub struct Arrival {
     pub prompt_tokens: u32,
     /// Length of the response, at least 1.
     pub output_tokens: u32,
+    /// The most tokens that its response may have, as its client or the server says; `u32::MAX` where
+    /// nobody does. Never what the response will have: predictors and policies see this.
+    pub limit_tokens: u32,
     /// Who sent it: an index into the provenance's tenants, 0 where there is one tenant.
     pub tenant: u32,
     /// Its priority class; [`DEFAULT_PRIORITY`] where nobody gave one.
@@ -33,6 +36,24 @@ pub struct Arrival {
     /// file, before any clipping.
     #[serde(skip)]
     pub text: Option<Arc<Response>>,
+}
+
+impl Arrival {
+    /// A request that says nothing beyond its lengths, without a text.
+    pub const fn new(id: u64, arrival_ns: u64, prompt_tokens: u32, output_tokens: u32) -> Self {
+        Self {
+            id,
+            arrival_ns,
+            prompt_tokens,
+            output_tokens,
+            limit_tokens: u32::MAX,
+            tenant: 0,
+            priority: DEFAULT_PRIORITY,
+            ttft_deadline_ns: 0,
+            deadline_ns: 0,
+            text: None,
+        }
+    }
 }
 
 /// A whole stream plus how it came about.

@@ -68,16 +68,12 @@ pub(crate) fn test() -> anyhow::Result<()> {
     workspace::run(&mut cargo)
 }
 
-/// Type checks and lints of what only a build with CUDA compiles. The crate of tests goes along for
-/// its dependencies: with them crates have the features that they have in the other lints, and only
-/// those that know CUDA are checked again.
+/// Type checks and lints of what only a build with CUDA compiles: of all crates, so that others have
+/// the features that they have in the other lints, and only those that know CUDA are checked again.
 pub(crate) fn check() -> anyhow::Result<()> {
     let root = workspace::root();
     let mut cargo = workspace::cargo(&root);
-    cargo.arg("clippy");
-    for package in ["elis-llm", "elis-predictor", "elis-tests"] {
-        cargo.args(["--package", package]);
-    }
+    cargo.args(["clippy", "--workspace"]);
     cargo.args(["--features", "elis-llm/cuda,elis-predictor/cuda"]);
     cargo.args(["--", "--deny", "warnings"]);
     cargo.env("CUDA_COMPUTE_CAP", COMPUTE);

@@ -110,12 +110,16 @@ impl Load {
             api_key: self.server.api_key.clone(),
             timeout: Duration::from_secs_f64(self.server.timeout_s),
         })?;
+        let switch = self.switch(&client);
+        // A command may be what starts the server.
+        if let (Some(switch), Some(_)) = (&switch, &self.comparison.switch_command) {
+            switch.switch(&self.comparison.compare[0]).await?;
+        }
         let model = match &self.server.model {
             Some(model) => model.clone(),
             None => client.first_model().await?,
         };
         let engine = self.engine(client.clone(), model, &streams);
-        let switch = self.switch(&client);
         let idle = self.idle(&client);
         tokio::spawn(listen(engine.stop.clone()));
         let session = Session {

@@ -145,15 +145,9 @@ mod tests {
             })
         });
         Arrival {
-            id: 4,
-            arrival_ns: 0,
-            prompt_tokens: 12,
-            output_tokens: 7,
             tenant: 1,
-            priority: DEFAULT_PRIORITY,
-            ttft_deadline_ns: 0,
-            deadline_ns: 0,
             text,
+            ..Arrival::new(4, 0, 12, 7)
         }
     }
 

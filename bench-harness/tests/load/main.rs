@@ -17,7 +17,7 @@ use elis_bench_harness::load::{
     Api, Client, Engine, HttpSwitch, Idle, Length, Pace, Record, RequestMaker, Run, Session, Stop,
     Stream, Target,
 };
-use elis_workloads::{Arrival, DEFAULT_PRIORITY, Overrides, WorkloadRef};
+use elis_workloads::{Arrival, Overrides, WorkloadRef};
 use serde_json::Map;
 use server::{Behaviour, Server};
 use tokio::sync::Barrier;
@@ -28,16 +28,8 @@ const DRAW: Draw = Draw { seed: 1, run: 0 };
 
 /// Requests by time in milliseconds and length of the response, which is their name at the server.
 fn arrivals(requests: &[(u64, u32)]) -> Vec<Arrival> {
-    let arrival = |(id, (at_ms, output_tokens)): (u64, &(u64, u32))| Arrival {
-        id,
-        arrival_ns: at_ms * 1_000_000,
-        prompt_tokens: 6,
-        output_tokens: *output_tokens,
-        tenant: 0,
-        priority: DEFAULT_PRIORITY,
-        ttft_deadline_ns: 0,
-        deadline_ns: 0,
-        text: None,
+    let arrival = |(id, (at_ms, output_tokens)): (u64, &(u64, u32))| {
+        Arrival::new(id, at_ms * 1_000_000, 6, *output_tokens)
     };
     (0..).zip(requests).map(arrival).collect()
 }

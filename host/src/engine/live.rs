@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use elis_policy_runtime::{Runtime, resolve};
-use elis_scheduler::config::{Boundary, Config, ConfigError};
+use elis_scheduler::config::{Boundary, Config, ConfigError, WorkerConfig};
 use elis_scheduler::{NO_DEADLINE, Scheduler, Span};
 use tokio::sync::oneshot;
 
@@ -144,10 +144,9 @@ impl Engine {
         let count = workers.len();
         let (policies, deck) = Policies::begin(policy, runtime, board, messages.clone(), count)?;
         let configs: Vec<_> = workers.iter().map(Worker::config).collect();
-        let rooms = configs
-            .iter()
-            .map(|c| c.gpu_blocks.saturating_mul(c.block_size_tokens));
-        let capacity_tokens = rooms.min().unwrap_or(0).min(model.context_tokens);
+        let room = configs.iter().map(WorkerConfig::room_tokens).min();
+        let room = u32::try_from(room.unwrap_or(0)).unwrap_or(u32::MAX);
+        let capacity_tokens = room.min(model.context_tokens);
         let scheduler = Scheduler::new(Config {
             boundary: options.boundary,
             window_tokens: options.window_tokens,

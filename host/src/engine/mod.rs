@@ -44,6 +44,8 @@ pub struct ServedModel {
     pub created_s: u64,
     /// Its tokens.
     pub vocabulary: Vocabulary,
+    /// Whether prompts are read: a modelled worker only counts their tokens, and any number is one.
+    pub reads_prompts: bool,
     /// How a conversation becomes a prompt, a Jinja template, if the model came with one.
     pub chat_template: Option<String>,
     /// What templates call `bos_token` and `eos_token`.

@@ -101,7 +101,11 @@ impl Given {
 
 /// Tokens of a client, if there are such.
 fn known(app: &App, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
-    let size = app.engine.model().vocabulary.size();
+    let model = app.engine.model();
+    if !model.reads_prompts {
+        return Ok(tokens);
+    }
+    let size = model.vocabulary.size();
     let unknown = tokens.iter().position(|&token| token as usize >= size);
     match unknown {
         None => Ok(tokens),

@@ -57,6 +57,10 @@ pub(crate) struct Serve {
     /// Where the trained predictor's encoder is, if not where it was trained with
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) encoder: Option<String>,
+    /// Which of the models that the trained predictor knows answers; otherwise the one that is
+    /// called like the served one
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) predictor_model: Option<String>,
     #[command(flatten)]
     pub(crate) limits: Limits,
     /// Tokens between two boundaries of a job; 1 decides at every iteration

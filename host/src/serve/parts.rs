@@ -56,6 +56,7 @@ pub(super) fn model(options: &Serve) -> anyhow::Result<(ServedModel, Vec<AnyWork
         created_s: now_s(),
         context_tokens: source.config.context_tokens as u32,
         vocabulary: source.vocabulary,
+        reads_prompts: true,
         chat_template: source.chat_template,
         bos_token: source.bos_token,
         eos_token: source.eos_token,
@@ -132,6 +133,7 @@ pub(super) fn paced(
         id: named(options, &profile.name),
         created_s: now_s(),
         vocabulary: Vocabulary::bytes()?,
+        reads_prompts: false,
         chat_template: None,
         bos_token: String::new(),
         eos_token: String::new(),
@@ -205,6 +207,20 @@ fn predictor(options: &Serve, model: &str) -> anyhow::Result<Predictor> {
         return Ok(Predictor::Instant(predictor));
     }
     let mut trained = Trained::load(folder, options.encoder.as_deref())?;
-    trained.serve(model);
+    let known = trained.serve(options.predictor_model.as_deref().unwrap_or(model));
+    let trained_on = trained.card().models.join(", ");
+    ensure!(
+        known || options.predictor_model.is_none(),
+        "--predictor-model: {} was trained on responses of {trained_on}",
+        folder.display()
+    );
+    if !known {
+        tracing::warn!(
+            model,
+            trained_on,
+            "the predictor does not know how long this model's responses are: name the model that \
+             it is with --predictor-model, or train one on its own with elis-predictor"
+        );
+    }
     Ok(Predictor::Trained(Box::new(trained)))
 }

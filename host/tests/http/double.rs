@@ -48,6 +48,7 @@ impl Double {
                 id: "double/echo".to_owned(),
                 created_s: 1_700_000_000,
                 vocabulary: Vocabulary::bytes().expect("all bytes"),
+                reads_prompts: true,
                 chat_template: chat_template.map(str::to_owned),
                 bos_token: "<s>".to_owned(),
                 eos_token: "</s>".to_owned(),

@@ -143,7 +143,7 @@ impl DeviceModel {
             &self.norm,
             self.config.epsilon,
         )?;
-        x.matmul(&self.head.t()?)?.to_dtype(DType::F32)
+        product(&x, &self.head.t()?)?.to_dtype(DType::F32)
     }
 
     fn layer(
@@ -156,8 +156,8 @@ impl DeviceModel {
         let (config, layer) = (&self.config, &self.layers[index]);
         let rows = x.dim(0)?;
         let (heads, kv_heads, dim) = (config.heads, config.kv_heads, config.dim);
-        let mut qkv =
-            rms_norm(x, &layer.attention_norm, config.epsilon)?.matmul(&layer.qkv.t()?)?;
+        let normed = rms_norm(x, &layer.attention_norm, config.epsilon)?;
+        let mut qkv = product(&normed, &layer.qkv.t()?)?;
         if let Some(bias) = &layer.bias {
             qkv = qkv.broadcast_add(bias)?;
         }
@@ -188,10 +188,10 @@ impl DeviceModel {
             self.attend(group, &own, &pool.units()?.index_select(&units, 0)?, mask)
         });
         let attended = Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 0)?;
-        let x = (x + attended.matmul(&layer.output.t()?)?)?;
+        let x = (x + product(&attended, &layer.output.t()?)?)?;
         let normed = rms_norm(&x, &layer.forward_norm, config.epsilon)?;
-        let inner = swiglu(&normed.matmul(&layer.gate_up.t()?)?)?;
-        x + inner.matmul(&layer.down.t()?)?
+        let inner = swiglu(&product(&normed, &layer.gate_up.t()?)?)?;
+        x + product(&inner, &layer.down.t()?)?
     }
 
     /// Attention of a group: its queries, `[row][head][number]`, to keys and values,
@@ -213,14 +213,26 @@ impl DeviceModel {
         let queries = queries.permute((0, 2, 3, 1, 4))?.contiguous()?;
         let queries = queries.reshape((sequences, kv_heads, shared * tokens, dim))?;
         let queries = (queries * (1.0 / (dim as f64).sqrt()))?;
-        let scores = queries.matmul(&keys.t()?)?.to_dtype(DType::F32)?;
+        let scores = product(&queries, &keys.t()?)?.to_dtype(DType::F32)?;
         let scores = scores.reshape((sequences, heads, tokens, seen))?;
         let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?.to_dtype(self.dtype)?;
         let weights = weights.reshape((sequences, kv_heads, shared * tokens, seen))?;
-        let mixed = weights.matmul(&values)?;
+        let mixed = product(&weights, &values)?;
         let mixed = mixed.reshape((sequences, kv_heads, shared, tokens, dim))?;
         let mixed = mixed.permute((0, 3, 1, 2, 4))?.contiguous()?;
         mixed.reshape((sequences * tokens, heads * dim))
+    }
+}
+
+/// The product of two matrices, or of two stacks of them. On the processor candle multiplies no
+/// bf16: there floats do, so that what bf16 rounds away can be seen without a GPU.
+fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match (a.device(), a.dtype()) {
+        (Device::Cpu, DType::BF16) => {
+            let floats = a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)?;
+            floats.to_dtype(DType::BF16)
+        }
+        _ => a.matmul(b),
     }
 }
 

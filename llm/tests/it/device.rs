@@ -20,10 +20,10 @@ fn device() -> Device {
     Device::open(place).unwrap()
 }
 
-/// A model on it in floats, with so many blocks, of which all can be swapped out.
-pub(crate) fn backend(path: &Path, blocks: u32) -> DeviceBackend {
+/// A model on it, with so many blocks, of which all can be swapped out.
+pub(crate) fn backend(path: &Path, floats: Floats, blocks: u32) -> DeviceBackend {
     let mut source = Source::open(path).unwrap();
-    let model = DeviceModel::load(&mut source, &device(), Floats::F32, |_| ()).unwrap();
+    let model = DeviceModel::load(&mut source, &device(), floats, |_| ()).unwrap();
     DeviceBackend::new(Arc::new(model), blocks, blocks).unwrap()
 }
 
@@ -61,14 +61,22 @@ fn logits(backend: &mut impl Backend) -> Vec<f32> {
     all
 }
 
-#[track_caller]
-fn alike(path: &Path) {
+/// How far logits on the device are from the processor's, as a share of the largest.
+fn apart(path: &Path, floats: Floats) -> f32 {
     let model = Arc::new(toy::load(path, Some(Precision::F32)));
     let expected = logits(&mut CpuBackend::new(model, 16, 0));
-    let found = logits(&mut backend(path, 16));
+    let found = logits(&mut backend(path, floats, 16));
     let largest = expected.iter().fold(0.0f32, |most, l| most.max(l.abs()));
-    let error = toy::apart(&found, &expected);
-    assert!(error < 1e-4 * largest, "{error} of {largest}");
+    toy::apart(&found, &expected) / largest
+}
+
+#[track_caller]
+fn alike(path: &Path) {
+    let error = apart(path, Floats::F32);
+    assert!(error < 1e-4, "{error}");
+    // A bf16 has 8 bits, the last of which is half a percent at most; layers add a few of them up.
+    let error = apart(path, Floats::Bf16);
+    assert!((1e-4..0.1).contains(&error), "{error}");
 }
 
 /// Weights with what Qwen2 has beside Llama, biases, and Qwen3, norms of heads.
@@ -109,7 +117,7 @@ fn devices_compute_what_the_processor_does() {
 fn an_empty_iteration_gives_nothing() {
     let folder = tempfile::tempdir().unwrap();
     toy::write_folder(folder.path(), &toy::weights(1));
-    let mut backend = backend(folder.path(), 2);
+    let mut backend = backend(folder.path(), Floats::F32, 2);
     assert_eq!(backend.forward(&[]), Ok([].as_mut_slice()));
 }
 

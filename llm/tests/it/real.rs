@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use elis_llm::device::Floats;
 use elis_llm::{Cpu, CpuBackend, Decoder, Model, Precision, Source};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -133,6 +134,8 @@ fn floats_know_the_capital_of_france() {
     let response = alone(&mut backend, &prompt, 7);
     let text = source.vocabulary.decode(&response).unwrap();
     assert_eq!(text, "The capital of France is Paris.");
-    let on_device = alone(&mut device::backend(&path, BLOCKS), &prompt, 7);
-    assert_eq!(on_device, response);
+    for floats in [Floats::F32, Floats::Bf16] {
+        let mut backend = device::backend(&path, floats, BLOCKS);
+        assert_eq!(alone(&mut backend, &prompt, 7), response, "{floats:?}");
+    }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use elis_llm::device::Floats;
 use elis_llm::{Backend, CpuBackend, Part, Sequence, likeliest};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -184,7 +185,7 @@ proptest! {
         let blocks = BLOCKS * lengths.len() as u32;
         let model = Arc::new(toy::load(&path, None));
         unchanged(&mut CpuBackend::new(model, blocks, blocks), &lengths, &schedule);
-        let mut device = device::backend(&path, blocks);
+        let mut device = device::backend(&path, Floats::F32, blocks);
         unchanged(&mut device, &lengths, &schedule);
     }
 }

@@ -26,10 +26,28 @@ pub struct Card {
 }
 
 impl Card {
-    /// The number of a model that was trained on; `None` for any other.
+    /// The number of a model that was trained on; `None` for any other. Where no name is the same
+    /// letter by letter, one is that differs in what hubs, files and servers write differently: an
+    /// owner before a slash, case, and what stands between the parts.
     pub(super) fn model(&self, name: &str) -> Option<usize> {
-        self.models.iter().position(|known| known == name)
+        let place = |same: &dyn Fn(&String) -> bool| self.models.iter().position(same);
+        let plain = in_plain(name);
+        place(&|known| known == name)
+            .or_else(|| place(&|known| !plain.is_empty() && in_plain(known) == plain))
     }
+}
+
+/// The last part of a model's name, in small letters and with hyphens only.
+fn in_plain(name: &str) -> String {
+    let own = name.rsplit('/').next().unwrap_or(name).chars();
+    let plain = |c: char| {
+        if c.is_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    own.map(plain).collect()
 }
 
 /// What a predictor was trained on and how.

@@ -203,9 +203,11 @@ impl Trained {
         &self.digest
     }
 
-    /// Says which model answers, by the name that it was trained under; an unknown one is none.
-    pub fn serve(&mut self, model: &str) {
+    /// Says which model answers, by the name that it was trained under or one much like it, and
+    /// hears whether it is known; an unknown one is none.
+    pub fn serve(&mut self, model: &str) -> bool {
         self.served_model = self.card.model(model);
+        self.served_model.is_some()
     }
 
     /// Forgets a job that has ended.

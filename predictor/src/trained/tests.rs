@@ -76,7 +76,7 @@ fn a_saved_predictor_answers() {
     ];
     save(dir.path(), &card(lexical));
     let mut trained = Trained::load(dir.path(), None).unwrap();
-    trained.serve("m");
+    assert!(trained.serve("m"));
     let asks = [
         ask("Hi", "", 0, 500),
         ask("Hi", "Hello there.", 50, 500),
@@ -105,10 +105,19 @@ fn who_answers_may_be_said_once_or_with_each_question() {
     };
     let mut first = |asks: &[Ask<'_>]| trained.ask(asks).unwrap()[0].remaining_tokens;
     let (unknown, with_question) = (first(&[question]), first(&[named]));
-    trained.serve("m");
+    assert!(!trained.serve("") && !trained.serve("n"));
+    // As other places write it.
+    assert!(trained.serve("owner/M"));
     let once = trained.ask(&[question]).unwrap()[0].remaining_tokens;
     assert_eq!(with_question, once);
     assert_ne!(unknown, once);
+}
+
+#[test]
+fn the_one_that_ships_knows_the_small_model_by_its_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shipped");
+    let mut trained = Trained::load(&folder, None).unwrap();
+    assert!(trained.serve("SmolLM2-135M-Instruct.Q4_1"));
 }
 
 #[test]

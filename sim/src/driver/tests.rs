@@ -36,6 +36,8 @@ impl Decider for ArrivalOrder {
 struct Reader {
     /// Job, tokens generated, prompt and characters read, in the order of the questions.
     seen: Vec<(u64, u32, String, usize)>,
+    /// How long responses may be, in the same order.
+    limits_tokens: Vec<u32>,
 }
 
 impl LengthPredictor for Reader {
@@ -53,6 +55,7 @@ impl LengthPredictor for Reader {
             let text = request.need_text("reader")?;
             let read = text.generated.len();
             let (job, tokens) = (request.job, request.generated_tokens);
+            self.limits_tokens.push(request.max_new_tokens);
             self.seen.push((job, tokens, text.prompt.to_owned(), read));
             out.push(Prediction::gaussian(
                 (380.0 - read as f64) / 2.0,
@@ -81,15 +84,8 @@ fn arrivals(with_text: bool) -> Vec<Arrival> {
         samples_tokens: vec![190],
     };
     let arrival = |id: u64| Arrival {
-        id,
-        arrival_ns: id * 1_000_000,
-        prompt_tokens: 3,
-        output_tokens: 190,
-        tenant: 0,
-        priority: elis_workloads::DEFAULT_PRIORITY,
-        ttft_deadline_ns: 0,
-        deadline_ns: 0,
         text: with_text.then(|| Arc::new(response(id))),
+        ..Arrival::new(id, id * 1_000_000, 3, 190)
     };
     (0..3).map(arrival).collect()
 }
@@ -114,6 +110,23 @@ fn a_reading_predictor_sees_the_text_grow() {
         // Every 50 tokens, as the paper has it, two characters a token.
         assert_eq!(seen, [(0, 0), (50, 100), (100, 200), (150, 300)]);
     }
+}
+
+#[test]
+fn nobody_is_told_how_long_a_response_will_be() {
+    let limits_tokens = |limit_tokens: Option<u32>| {
+        let mut arrivals = arrivals(true);
+        for arrival in &mut arrivals {
+            arrival.limit_tokens = limit_tokens.unwrap_or(arrival.limit_tokens);
+        }
+        let mut reader = Reader::default();
+        simulate(&options(), &arrivals, &mut ArrivalOrder, &mut reader).unwrap();
+        reader.limits_tokens
+    };
+    assert_eq!(limits_tokens(Some(256)), [256; 12]);
+    // What fits beside the prompt, where the client says nothing.
+    let room = options().profile.worker_config().room_tokens();
+    assert_eq!(limits_tokens(None), [room as u32 - 3; 12]);
 }
 
 #[test]

@@ -96,16 +96,15 @@ impl Counterfactual {
         let id = self.arrivals.len() as u64;
         let arrival = job.arrival.max(from);
         let due = |at: Option<Time>| at.map_or(0, |at| (at - arrival).as_ns());
+        let arrival_ns = (arrival - from).as_ns();
+        let prompt_tokens = job.request.prompt_tokens.max(1) + carried;
         self.arrivals.push(Arrival {
-            id,
-            arrival_ns: (arrival - from).as_ns(),
-            prompt_tokens: job.request.prompt_tokens.max(1) + carried,
-            output_tokens: given.max(1),
+            limit_tokens: job.request.max_new_tokens.saturating_sub(carried),
             tenant: job.request.tenant,
             priority: job.request.priority,
             ttft_deadline_ns: due(job.request.ttft_deadline),
             deadline_ns: due(job.request.deadline),
-            text: None,
+            ..Arrival::new(id, arrival_ns, prompt_tokens, given.max(1))
         });
         let whole = job.outcome == Outcome::Finished && job.carried_tokens.is_none();
         self.recorded_ns

@@ -39,16 +39,8 @@ fn one_slot(window_tokens: u32) -> Options {
 
 /// Requests by the iteration in which they come and their length.
 fn arrivals(jobs: &[(u64, u32)]) -> Vec<Arrival> {
-    let one = |(&(at, output_tokens), id): (&(u64, u32), u64)| Arrival {
-        id,
-        arrival_ns: at * ITERATION_US * 1_000,
-        prompt_tokens: 8,
-        output_tokens,
-        tenant: 0,
-        priority: 100,
-        ttft_deadline_ns: 0,
-        deadline_ns: 0,
-        text: None,
+    let one = |(&(at, output_tokens), id): (&(u64, u32), u64)| {
+        Arrival::new(id, at * ITERATION_US * 1_000, 8, output_tokens)
     };
     jobs.iter().zip(0..).map(one).collect()
 }

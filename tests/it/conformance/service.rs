@@ -36,17 +36,7 @@ fn worker(slots: u32, per_prefill_token_us: f64) -> Options {
 
 /// A request that arrives at a millisecond.
 fn request(at_ms: u64, prompt_tokens: u32, output_tokens: u32) -> Arrival {
-    Arrival {
-        id: 0,
-        arrival_ns: at_ms * MS,
-        prompt_tokens,
-        output_tokens,
-        tenant: 0,
-        priority: 100,
-        ttft_deadline_ns: 0,
-        deadline_ns: 0,
-        text: None,
-    }
+    Arrival::new(0, at_ms * MS, prompt_tokens, output_tokens)
 }
 
 fn serve(options: &Options, arrivals: &[Arrival], policy: &mut dyn Decider) -> RunOutcome {

@@ -81,7 +81,8 @@ pub(super) struct PaceArgs {
 #[command(next_help_heading = "Requests")]
 pub(super) struct RequestArgs {
     /// Let the model end by itself, after --max-output-tokens (1024) at the latest; otherwise
-    /// max_tokens and vLLM's ignore_eos give each response the length that the stream has
+    /// max_tokens and vLLM's ignore_eos give each response the length that the stream has,
+    /// and a server that looks at max_tokens knows all lengths: judge predictors with this
     #[arg(long)]
     pub(super) natural: bool,
     /// Tell the server how long each response will be, as the stream has it, in `oracle_tokens`:
