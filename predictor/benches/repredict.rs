@@ -3,8 +3,9 @@
 //!
 //! `cargo xtask models` must have run; then `cargo bench -p elis-predictor --bench repredict`.
 //! Times are of the processor and not of the clock, on one thread, so that what else runs on the
-//! machine counts little. Heads are those of `--head ours` and `--head lexical` with weights that
-//! nobody trained, since what they cost does not depend on what they say.
+//! machine counts little. Heads are those of `--head ours`, of the same with `--later-head lexical`
+//! and of `--head lexical`, with weights that nobody trained, since what they cost does not depend
+//! on what they say.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -153,7 +154,12 @@ fn window(c: &mut Criterion, folder: &Path) {
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.warm_up_time(Duration::from_millis(200));
     group.measurement_time(Duration::from_secs(4));
-    for (name, recipe) in [("ours", Recipe::ours(0)), ("lexical", Recipe::lexical(0))] {
+    let recipes = [
+        ("ours", Recipe::ours(0)),
+        ("mixed", Recipe::mixed(0)),
+        ("lexical", Recipe::lexical(0)),
+    ];
+    for (name, recipe) in recipes {
         let mut trained = predictor(folder, &recipe);
         group.bench_function(BenchmarkId::new("64-running-8-arriving", name), |b| {
             b.iter_custom(|rounds| (0..rounds).map(|_| one(&mut trained, &mut fresh)).sum());

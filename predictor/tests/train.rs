@@ -209,6 +209,13 @@ fn what_cannot_be_done_is_said() {
     assert_eq!(code, Some(1));
     assert!(log.contains("no head is called 'huge'"), "{log}");
 
+    let mut later = elis_predictor();
+    later.args(["train", "--head", "lexical", "--later-head", "wide"]);
+    later.arg("--data").arg(&data).arg("--out").arg(&out);
+    let (_, log, code) = said(&mut later);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("no head is called 'wide'"), "{log}");
+
     let mut nobody = elis_predictor();
     nobody
         .args(["train", "--source", "elsewhere", "--data"])

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
 use elis_predictor::trained::{Card, Figures, Provenance, Trained};
@@ -17,6 +17,7 @@ const EXAMPLES: &str = "Examples:
   elis-predictor train --encoder models/all-minilm-l6-v2 --data responses.jsonl \\
                        --out models/predictor
   elis-predictor train --head lexical --data responses.jsonl --out models/words-only
+  elis-predictor train --head ours --later-head lexical --data responses.jsonl --out models/both
 
 The folder gets the heads, their description (predictor.json) and a model card. What was encoded
 is kept there too, so that a second run does not encode again. A run that was interrupted goes on
@@ -38,9 +39,14 @@ pub(crate) struct Train {
     /// The folder to make.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What heads look at and how large they are: ours, lexical (no encoder), paper.
+    /// What heads look at and how large they are: ours (words and embeddings), lexical (words
+    /// alone, no encoder), paper.
     #[arg(long, default_value = "ours", value_name = "NAME")]
     head: String,
+    /// Another such head for the time after arrival; lexical makes the encoder run once a prompt
+    /// and never for what is generated [default: that of --head].
+    #[arg(long, value_name = "NAME")]
+    later_head: Option<String>,
     /// Networks of each head, whose answers are averaged; ours and lexical have 4, paper 1.
     #[arg(long, value_name = "N", value_parser = members)]
     members: Option<usize>,
@@ -76,7 +82,8 @@ impl Train {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let vectors = if recipe.needs_encoder() {
             let cache = self.out.join("embeddings.bin");
-            vectors(&corpus, &self.encoder, self.threads, self.steps, &cache)?
+            let windows = recipe.windows_encoded(self.steps);
+            vectors(&corpus, &self.encoder, self.threads, windows, &cache)?
         } else {
             Vectors::default()
         };
@@ -120,12 +127,13 @@ impl Train {
     }
 
     fn recipe(&self) -> anyhow::Result<Recipe> {
-        let Some(mut recipe) = Recipe::named(&self.head, self.seed) else {
-            bail!(
-                "no head is called '{}'; write ours, lexical or paper",
-                self.head
-            );
+        let named = |name: &str| {
+            let recipe = Recipe::named(name, self.seed);
+            recipe.with_context(|| {
+                format!("no head is called '{name}'; write ours, lexical or paper")
+            })
         };
+        let mut recipe = named(&self.head)?.with_later_of(named(self.later_head())?);
         if let Some(members) = self.members {
             recipe.arrival.members = members;
             recipe.later.members = members;
@@ -135,6 +143,10 @@ impl Train {
             recipe.later_fit.epochs = epochs;
         }
         Ok(recipe)
+    }
+
+    fn later_head(&self) -> &str {
+        self.later_head.as_deref().unwrap_or(&self.head)
     }
 
     fn card(&self, corpus: &Corpus, recipe: &Recipe, heads: &Heads) -> anyhow::Result<Card> {
@@ -167,10 +179,13 @@ impl Train {
                     .to_owned(),
                 rows: [heads.arrival.rows, heads.later.rows],
                 method: format!(
-                    "head `{}`, the mean of {} networks at arrival and {} later: cross entropy \
-                     over bins of remaining tokens, or Huber's loss on their logarithm where there \
-                     are none; AdamW, early stop",
-                    self.head, recipe.arrival.members, recipe.later.members
+                    "head `{}` at arrival, the mean of {} networks, and `{}` later, the mean of \
+                     {}: cross entropy over bins of remaining tokens, or Huber's loss on their \
+                     logarithm where there are none; AdamW, early stop",
+                    self.head,
+                    recipe.arrival.members,
+                    self.later_head(),
+                    recipe.later.members
                 ),
                 seed: self.seed,
                 cap_tokens: self.cap,

@@ -340,4 +340,4 @@ impl Embeddings {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

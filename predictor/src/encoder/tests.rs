@@ -9,7 +9,7 @@ use small::Small;
 mod broken;
 #[cfg(feature = "candle")]
 mod real;
-mod small;
+pub(crate) mod small;
 
 const TEXTS: [&str; 6] = [
     "",

@@ -68,6 +68,11 @@ impl Input {
         )
     }
 
+    /// Whether it needs the encoder for what is generated.
+    pub fn is_of_windows(self) -> bool {
+        matches!(self, Self::TextEmbedding | Self::WindowEmbedding)
+    }
+
     /// Appends it to a row; what is not there is zeros.
     pub(crate) fn write(self, width: usize, evidence: &Evidence<'_>, row: &mut Vec<f32>) {
         let end = row.len() + width;

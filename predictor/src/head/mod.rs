@@ -32,6 +32,18 @@ pub struct Spec {
     pub members: usize,
 }
 
+impl Spec {
+    /// Whether it looks at any embedding.
+    pub fn reads_embeddings(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_embedding())
+    }
+
+    /// Whether it looks at embeddings of what is generated, so that each window must be encoded.
+    pub fn reads_windows(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_of_windows())
+    }
+}
+
 fn one() -> usize {
     1
 }

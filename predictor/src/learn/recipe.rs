@@ -112,6 +112,23 @@ impl Recipe {
         }
     }
 
+    /// Ours at arrival, where the prompt is all there is, and words alone later, where embeddings
+    /// did not help: the best pair on validation prompts, and no window is encoded.
+    pub fn mixed(seed: u64) -> Self {
+        Self::ours(seed).with_later_of(Self::lexical(seed))
+    }
+
+    /// Its head for arrival beside the head for later of another.
+    #[must_use]
+    pub fn with_later_of(self, other: Self) -> Self {
+        Self {
+            arrival: self.arrival,
+            arrival_fit: self.arrival_fit,
+            later: other.later,
+            later_fit: other.later_fit,
+        }
+    }
+
     /// A recipe by its name.
     pub fn named(name: &str, seed: u64) -> Option<Self> {
         match name {
@@ -122,18 +139,23 @@ impl Recipe {
         }
     }
 
-    /// The recipe whose heads have these specifications, but for their number of members.
+    /// The recipe whose heads have these specifications, but for their number of members. The two
+    /// may be of different recipes.
     pub fn of(arrival: &Spec, later: &Spec, seed: u64) -> Option<Self> {
         let recipes = [Self::ours(seed), Self::lexical(seed), Self::paper(seed)];
-        let with_members = |mut recipe: Self| {
-            recipe.arrival.members = arrival.members;
-            recipe.later.members = later.members;
-            recipe
+        let is = |known: &Spec, wanted: &Spec| {
+            let members = wanted.members;
+            let known = known.clone();
+            Spec { members, ..known } == *wanted
         };
-        recipes
-            .into_iter()
-            .map(with_members)
-            .find(|recipe| (&recipe.arrival, &recipe.later) == (arrival, later))
+        let at_arrival = recipes.iter().find(|of| is(&of.arrival, arrival))?;
+        let at_later = recipes.iter().find(|of| is(&of.later, later))?;
+        Some(Self {
+            arrival: arrival.clone(),
+            arrival_fit: at_arrival.arrival_fit.clone(),
+            later: later.clone(),
+            later_fit: at_later.later_fit.clone(),
+        })
     }
 
     /// The most epochs of all members of both heads.
@@ -150,8 +172,16 @@ impl Recipe {
 
     /// Whether any of its heads reads embeddings.
     pub fn needs_encoder(&self) -> bool {
-        let mut inputs = self.arrival.inputs.iter().chain(&self.later.inputs);
-        inputs.any(|input| input.is_embedding())
+        self.arrival.reads_embeddings() || self.later.reads_embeddings()
+    }
+
+    /// How many of so many windows of a response have to be encoded: none where no head reads them.
+    pub fn windows_encoded(&self, steps_max: u32) -> u32 {
+        if self.later.reads_windows() {
+            steps_max
+        } else {
+            0
+        }
     }
 }
 
@@ -352,8 +382,12 @@ const SEED_STEP: u64 = 1_000_003;
 #[cfg(test)]
 mod tests {
     use super::super::corpus::{Split, lists};
+    use super::super::embed::embed;
     use super::super::sampling::samples;
+    use super::super::ways::heads_way;
     use super::*;
+    use crate::encoder::Options;
+    use crate::encoder::tests::small::Small;
 
     fn recipe(members: usize) -> Recipe {
         let mut recipe = Recipe::lexical(3);
@@ -400,6 +434,30 @@ mod tests {
     }
 
     #[test]
+    fn heads_of_two_recipes_are_one_predictor() {
+        let corpus = lists(400, 31);
+        let all = samples(&corpus, Split::ByPrompt, 4, 2048);
+        let mut encoder = Small::default().write().load(Options::default());
+        let mut both = Recipe::mixed(3);
+        for (spec, fit) in [
+            (&mut both.arrival, &mut both.arrival_fit),
+            (&mut both.later, &mut both.later_fit),
+        ] {
+            (spec.members, fit.epochs) = (1, 2);
+        }
+        let windows = both.windows_encoded(4);
+        let vectors = embed(&corpus, &mut encoder, "", windows, None, |_, _| ()).unwrap();
+        assert_eq!((vectors.dim(), vectors.windows(0)), (48, 0));
+        let mut heads = train(&corpus, &vectors, &all, &both, 2048, None, |_, _, _| ()).unwrap();
+        let shapes = [heads.arrival.head.shape(), heads.later.head.shape()];
+        let reads = shapes.map(|shape| shape.spec.reads_embeddings());
+        assert_eq!(reads, [true, false]);
+        let heads = [&mut heads.arrival.head, &mut heads.later.head];
+        let said = heads_way("both", &corpus, &vectors, &all, heads, |_| Some(0));
+        assert!(said.remaining_tokens.iter().all(|tokens| *tokens >= 1.0));
+    }
+
+    #[test]
     fn members_that_were_fitted_are_not_fitted_again() {
         let folder = tempfile::tempdir().unwrap();
         let (first, epochs) = trained(2, Some(folder.path()));
@@ -413,6 +471,14 @@ mod tests {
     }
 
     #[test]
+    fn windows_are_encoded_only_for_a_head_that_reads_them() {
+        let all = [Recipe::ours(0), Recipe::paper(0), Recipe::mixed(0)];
+        assert_eq!(all.map(|recipe| recipe.windows_encoded(12)), [12, 12, 0]);
+        assert!(Recipe::mixed(0).needs_encoder());
+        assert!(!Recipe::lexical(0).needs_encoder());
+    }
+
+    #[test]
     fn a_recipe_is_known_by_its_heads_whatever_their_number() {
         let mut recipe = Recipe::ours(0);
         recipe.later.members = 9;
@@ -420,6 +486,8 @@ mod tests {
             Recipe::of(&recipe.arrival, &recipe.later, 0),
             Some(recipe.clone())
         );
+        let mixed = Recipe::mixed(7);
+        assert_eq!(Recipe::of(&mixed.arrival, &mixed.later, 7), Some(mixed));
         recipe.later.hidden.push(1);
         assert_eq!(Recipe::of(&recipe.arrival, &recipe.later, 0), None);
     }

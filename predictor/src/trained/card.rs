@@ -92,6 +92,15 @@ pub struct Figures {
 pub(crate) const SCHEMA: &str = "elis-predictor/1";
 
 impl Card {
+    /// What is encoded, where that is less than everything.
+    fn encoded(&self) -> &'static str {
+        let reads = [&self.arrival, &self.later].map(|shape| shape.spec.reads_embeddings());
+        match reads {
+            [true, false] => ", at arrival only: what is generated is never encoded",
+            _ => "",
+        }
+    }
+
     /// The card in Markdown.
     pub fn markdown(&self) -> String {
         let mut text = String::from("# A predictor of response lengths\n\n");
@@ -102,7 +111,7 @@ impl Card {
         };
         let none = "none, it looks at words only".to_owned();
         let encoder = Some(self.encoder.clone()).filter(|name| !name.is_empty());
-        line("Encoder", encoder.unwrap_or(none));
+        line("Encoder", encoder.unwrap_or(none) + self.encoded());
         line("Models that answered", self.models.join(", "));
         let sources = p
             .sources

@@ -87,7 +87,7 @@ pub struct Trained {
     arrival: Head,
     later: Head,
     served_model: Option<usize>,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// The files of a folder.
@@ -121,18 +121,15 @@ impl Trained {
         };
         let arrival = head(ARRIVAL_FILE, &card.arrival)?;
         let later = head(LATER_FILE, &card.later)?;
-        let needs = [&card.arrival, &card.later]
-            .into_iter()
-            .any(|shape| shape.spec.inputs.iter().any(|input| input.is_embedding()));
-        let name = encoder.unwrap_or(&card.encoder).to_owned();
-        let encoder = needs.then(|| load_encoder(&name)).transpose()?;
-        if let Some(encoder) = &encoder {
-            let wanted = card.arrival.embedding;
-            let has = encoder.dim();
-            if has != wanted {
-                return Err(TrainedError::Dim { name, has, wanted });
-            }
-        }
+        let heads = [&arrival, &later].map(Head::shape).into_iter();
+        let reading = heads.filter(|shape| shape.spec.reads_embeddings());
+        let dims: Vec<usize> = reading.map(|shape| shape.embedding).collect();
+        let name = encoder.unwrap_or(&card.encoder);
+        let encoder = if dims.is_empty() {
+            None
+        } else {
+            Some(load_encoder(name, &dims)?)
+        };
         let mut parts = text;
         for file in [ARRIVAL_FILE, LATER_FILE] {
             let path = folder.join(file);
@@ -242,8 +239,9 @@ impl Trained {
                 summaries[i] = Some(summary);
             }
         }
-        if self.encoder.is_some() {
-            for (ask, job) in asks.iter().zip(jobs) {
+        for (ask, job) in asks.iter().zip(jobs) {
+            // Words are looked at anew each time: without embeddings nothing need be kept.
+            if !job.prompt.is_empty() {
                 self.memory.jobs.put(ask.job, job);
             }
         }
@@ -253,61 +251,40 @@ impl Trained {
         Ok(summaries.into_iter().zip(asks).map(answer).collect())
     }
 
-    /// Encodes what is new in the questions, all of it together.
+    /// Encodes what is new of that which the heads look at, all of it together. A question whose
+    /// head looks at no embedding gets an empty job.
     fn encode(&mut self, asks: &[Ask<'_>]) -> Result<Vec<Job>, TrainedError> {
+        let mut jobs = vec![Job::default(); asks.len()];
         let Some(encoder) = &mut self.encoder else {
-            // Words alone are looked at anew each time, and nothing of a job need be kept.
-            return Ok(vec![Job::default(); asks.len()]);
+            return Ok(jobs);
         };
-        let mut jobs: Vec<Job> = Vec::with_capacity(asks.len());
-        for ask in asks {
-            jobs.push(self.memory.take(ask.job, ask.prompt, ask.generated));
-        }
-        let windows: Vec<&str> = asks
-            .iter()
-            .zip(&jobs)
-            .map(|(a, j)| &a.generated[j.bytes..])
-            .collect();
-        let fresh = asks
-            .iter()
-            .zip(&jobs)
-            .filter(|(_, job)| job.prompt.is_empty());
-        let prompts = fresh.map(|(ask, _)| ask.prompt);
-        let texts = prompts.chain(windows.iter().copied().filter(|text| !text.is_empty()));
-        let mut missing: HashMap<[u8; 32], &str> = HashMap::new();
-        let mut order = Vec::new();
-        for text in texts {
-            let digest = digest(text);
-            if self.memory.texts.get(&digest).is_none() && missing.insert(digest, text).is_none() {
-                order.push((digest, text));
+        let [arrival, later] = [&self.arrival, &self.later].map(|head| &head.shape().spec);
+        let spec = |ask: &Ask<'_>| {
+            if ask.generated_tokens > 0 {
+                later
+            } else {
+                arrival
             }
-        }
-        let mut known: HashMap<[u8; 32], Arc<[f32]>> = HashMap::new();
-        if !order.is_empty() {
-            let chosen: Vec<&str> = order.iter().map(|(_, text)| *text).collect();
-            let name = &self.card.encoder;
-            let embeddings = encoder
-                .encode(&chosen)
-                .map_err(|source| TrainedError::Encoder {
-                    name: name.clone(),
-                    source,
-                })?;
-            for ((digest, _), row) in order.iter().zip(embeddings.iter()) {
-                known.insert(*digest, row.into());
-                self.memory.texts.put(*digest, row.into());
-            }
-        }
-        let mut of = |text: &str| {
-            let digest = digest(text);
-            let kept = || self.memory.texts.get(&digest).cloned();
-            known
-                .get(&digest)
-                .cloned()
-                .or_else(kept)
-                .unwrap_or_default()
         };
-        for ((ask, job), window) in asks.iter().zip(&mut jobs).zip(windows) {
+        let mut windows = vec![""; asks.len()];
+        let mut texts = Vec::new();
+        for ((ask, job), window) in asks.iter().zip(&mut jobs).zip(&mut windows) {
+            if !spec(ask).reads_embeddings() {
+                continue;
+            }
+            *job = self.memory.take(ask.job, ask.prompt, ask.generated);
             if job.prompt.is_empty() {
+                texts.push(ask.prompt);
+            }
+            if spec(ask).reads_windows() && ask.generated.len() > job.bytes {
+                *window = &ask.generated[job.bytes..];
+                texts.push(*window);
+            }
+        }
+        let known = embed(encoder, &self.card.encoder, &mut self.memory, &texts)?;
+        let of = |text: &str| known.get(&digest(text)).cloned().unwrap_or_default();
+        for ((ask, job), window) in asks.iter().zip(&mut jobs).zip(windows) {
+            if job.prompt.is_empty() && spec(ask).reads_embeddings() {
                 job.prompt = of(ask.prompt);
             }
             if !window.is_empty() {
@@ -316,6 +293,43 @@ impl Trained {
         }
         Ok(jobs)
     }
+}
+
+/// Embeddings of texts by their digests: those that are kept, and the others encoded together.
+fn embed(
+    encoder: &mut Encoder,
+    name: &str,
+    memory: &mut Memory,
+    texts: &[&str],
+) -> Result<HashMap<[u8; 32], Arc<[f32]>>, TrainedError> {
+    let mut known: HashMap<[u8; 32], Arc<[f32]>> = HashMap::new();
+    let mut fresh: Vec<([u8; 32], &str)> = Vec::new();
+    for &text in texts {
+        let digest = digest(text);
+        let kept = memory.texts.get(&digest).cloned();
+        if kept.is_none() && !known.contains_key(&digest) {
+            fresh.push((digest, text));
+        }
+        known
+            .entry(digest)
+            .or_insert_with(|| kept.unwrap_or_default());
+    }
+    if fresh.is_empty() {
+        return Ok(known);
+    }
+    let chosen: Vec<&str> = fresh.iter().map(|(_, text)| *text).collect();
+    let embeddings = encoder
+        .encode(&chosen)
+        .map_err(|source| TrainedError::Encoder {
+            name: name.to_owned(),
+            source,
+        })?;
+    for ((digest, _), row) in fresh.iter().zip(embeddings.iter()) {
+        let row: Arc<[f32]> = row.into();
+        memory.texts.put(*digest, Arc::clone(&row));
+        known.insert(*digest, row);
+    }
+    Ok(known)
 }
 
 fn write_row(
@@ -362,15 +376,22 @@ fn prediction(summary: &Summary, ask: &Ask<'_>) -> Prediction {
     }
 }
 
-fn load_encoder(name: &str) -> Result<Encoder, TrainedError> {
+/// Loads an encoder whose embeddings are as long as heads want them.
+fn load_encoder(name: &str, wanted: &[usize]) -> Result<Encoder, TrainedError> {
     let options = encoder::Options {
         precision: Precision::Q8,
         ..encoder::Options::default()
     };
-    Encoder::open(name, &options).map_err(|source| TrainedError::Encoder {
-        name: name.to_owned(),
-        source,
-    })
+    let name = name.to_owned();
+    let encoder = match Encoder::open(&name, &options) {
+        Ok(encoder) => encoder,
+        Err(source) => return Err(TrainedError::Encoder { name, source }),
+    };
+    let has = encoder.dim();
+    match wanted.iter().find(|&&wanted| wanted != has) {
+        Some(&wanted) => Err(TrainedError::Dim { name, has, wanted }),
+        None => Ok(encoder),
+    }
 }
 
 fn sha(bytes: &[u8]) -> [u8; 32] {

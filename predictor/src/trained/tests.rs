@@ -1,9 +1,12 @@
 //! A trained predictor in a folder: what it answers, and what it says is missing.
 
 use std::path::Path;
+use std::sync::mpsc;
 
 use super::*;
+use crate::encoder::tests::small::Small;
 use crate::head::{Bins, Head, Input, Layer, Shape, Spec};
+use crate::service::{Ending, Options, Question, Service};
 
 /// Heads that need no encoder, with weights that make a longer prompt a longer response.
 fn card(inputs: Vec<Input>) -> Card {
@@ -113,6 +116,56 @@ fn who_answers_may_be_said_once_or_with_each_question() {
     assert_ne!(unknown, once);
 }
 
+/// Heads over an encoder whose embeddings have 48 numbers.
+fn card_with(encoder: &Path, arrival: Vec<Input>, later: Vec<Input>) -> Card {
+    let mut card = card(arrival);
+    card.encoder = encoder.display().to_string();
+    card.later.spec.inputs = later;
+    (card.arrival.embedding, card.later.embedding) = (48, 48);
+    card
+}
+
+#[test]
+fn only_what_a_head_looks_at_is_encoded() {
+    let small = Small::default().write();
+    let encoded = |later: Vec<Input>| {
+        let dir = tempfile::tempdir().unwrap();
+        let card = card_with(small.path(), vec![Input::PromptEmbedding], later);
+        save(dir.path(), &card);
+        let mut trained = Trained::load(dir.path(), None).unwrap();
+        [
+            ask("one", "", 0, 500),
+            ask("one", "a b", 50, 500),
+            ask("two", "a b c", 100, 500),
+        ]
+        .map(|ask| {
+            let answer = trained.ask(&[ask]).unwrap()[0];
+            assert!(answer.remaining_tokens.is_finite(), "{answer:?}");
+            trained.memory.texts.len()
+        })
+    };
+    let words = vec![Input::PromptLexical, Input::ResponseLexical];
+    assert_eq!(encoded(words), [1, 1, 1]);
+    assert_eq!(encoded(vec![Input::PromptEmbedding]), [1, 1, 2]);
+    // The job is another one as soon as its prompt is, so its response is one window.
+    assert_eq!(encoded(vec![Input::WindowEmbedding]), [1, 2, 4]);
+}
+
+#[test]
+fn an_encoder_of_another_width_is_refused() {
+    let small = Small::default().write();
+    let dir = tempfile::tempdir().unwrap();
+    let embeddings = || vec![Input::PromptEmbedding];
+    let mut card = card_with(small.path(), vec![Input::PromptLexical], embeddings());
+    card.later.embedding = 49;
+    save(dir.path(), &card);
+    let error = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(
+        error.contains("gives 48 numbers and the heads take 49"),
+        "{error}"
+    );
+}
+
 #[test]
 fn the_one_that_ships_knows_the_small_model_by_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shipped");
@@ -136,6 +189,45 @@ fn nothing_and_a_megabyte_are_texts_too() {
             .iter()
             .all(|answer| answer.remaining_tokens.is_finite())
     );
+}
+
+#[test]
+fn odd_prompts_do_not_stop_the_service() {
+    let small = Small::default().write();
+    let dir = tempfile::tempdir().unwrap();
+    let words = vec![Input::PromptLexical, Input::ResponseLexical];
+    let card = card_with(small.path(), vec![Input::PromptEmbedding], words);
+    save(dir.path(), &card);
+    let trained = Trained::load(dir.path(), None).unwrap();
+    let options = Options {
+        max_age_ns: u64::MAX,
+        ..Options::default()
+    };
+    let (sender, answered) = mpsc::channel();
+    let notify = move || sender.send(()).unwrap_or_default();
+    let service = Service::start(trained, options, notify).unwrap();
+    let long = "word ".repeat(200_000);
+    let mut answers = Vec::new();
+    for (job, prompt) in (0..).zip(["", &long, "\0 \u{fffd}\u{202e}", "List three."]) {
+        for generated_tokens in [0, 50] {
+            service.submit(Question {
+                job,
+                prompt: prompt.into(),
+                generated: "a b".repeat(generated_tokens as usize).into(),
+                prompt_tokens: 5,
+                generated_tokens,
+                max_new_tokens: 500,
+                step: generated_tokens / 50,
+            });
+            answered.recv().unwrap();
+            service.drain(&mut answers);
+        }
+    }
+    assert_eq!(answers.len(), 8);
+    for answer in answers {
+        assert_eq!(answer.ending, Ending::Answered { cached: false });
+        assert!(answer.prediction.remaining_tokens >= 1.0, "{answer:?}");
+    }
 }
 
 #[test]

@@ -87,7 +87,10 @@ impl Eval {
             Vectors::default()
         } else {
             let cache = self.predictor.join("embeddings.bin");
-            vectors(&corpus, name, self.threads, self.steps, &cache)?
+            // Without windows to encode, what `train` kept serves whatever --steps it had.
+            let reads_windows = card.later.spec.reads_windows();
+            let windows = if reads_windows { self.steps } else { 0 };
+            vectors(&corpus, name, self.threads, windows, &cache)?
         };
         let report = self.report(&mut trained, &corpus, &vectors)?;
         let text = tables::markdown(&report);

@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use super::super::{Encoder, Options};
 
 /// What the folder is written from; tests change what they are about.
-pub(super) struct Small {
-    pub(super) config: Value,
-    pub(super) tokenizer: Value,
-    pub(super) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    pub(super) pooling: Option<String>,
-    pub(super) normalise: bool,
+pub(crate) struct Small {
+    pub(crate) config: Value,
+    pub(crate) tokenizer: Value,
+    pub(crate) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub(crate) pooling: Option<String>,
+    pub(crate) normalise: bool,
 }
 
 impl Default for Small {
@@ -29,7 +29,7 @@ impl Default for Small {
 }
 
 impl Small {
-    pub(super) fn with(hidden: usize, heads: usize) -> Self {
+    pub(crate) fn with(hidden: usize, heads: usize) -> Self {
         let (vocab, positions, wide) = (64, 40, 80);
         let config = json!({
             "model_type": "bert", "hidden_act": "gelu", "vocab_size": vocab,
@@ -90,7 +90,7 @@ impl Small {
         }
     }
 
-    pub(super) fn write(&self) -> Folder {
+    pub(crate) fn write(&self) -> Folder {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let put = |name: &str, text: &str| fs::write(path.join(name), text).unwrap();
@@ -167,15 +167,15 @@ fn tokenizer() -> Value {
 }
 
 /// A written folder, removed when it goes.
-pub(super) struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     #[track_caller]
-    pub(super) fn load(&self, options: Options) -> Encoder {
+    pub(crate) fn load(&self, options: Options) -> Encoder {
         Encoder::load(self.path(), &options).unwrap()
     }
 }
