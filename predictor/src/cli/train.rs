@@ -50,7 +50,7 @@ pub(crate) struct Train {
     /// Networks of each head, whose answers are averaged; ours and lexical have 4, paper 1.
     #[arg(long, value_name = "N", value_parser = members)]
     members: Option<usize>,
-    /// The most epochs of each network.
+    /// The most epochs of each network; the recipe's by default, more where there is little data.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Windows of 50 tokens that are learned from; later ones are like the last.
@@ -88,6 +88,10 @@ impl Train {
             Vectors::default()
         };
         let samples = samples(&corpus, Split::ByPrompt, self.steps, self.cap);
+        let recipe = match self.epochs {
+            Some(_) => recipe,
+            None => recipe.with_epochs_for(&samples),
+        };
         let bar = bar("training");
         bar.set_length(recipe.epochs() as u64);
         let heads = learn::train(

@@ -10,6 +10,9 @@ use super::fit::{Epoch, FitError, FitOptions, Rows, fit, mae};
 use super::sampling::{Sample, Step, rows};
 use crate::head::{Bins, Head, Input, Shape, Spec};
 
+/// Steps that a network has to learn in, at the least.
+const STEPS_MIN: usize = 200;
+
 /// What a predictor is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
@@ -156,6 +159,22 @@ impl Recipe {
             later: later.clone(),
             later_fit: at_later.later_fit.clone(),
         })
+    }
+
+    /// The same with epochs enough for few samples: over some hundred prompts an epoch is a handful
+    /// of steps, and ten of those leave weights about where they began.
+    #[must_use]
+    pub fn with_epochs_for(mut self, samples: &[Sample]) -> Self {
+        let fits = [
+            (Step::Arrival, &mut self.arrival_fit),
+            (Step::Later, &mut self.later_fit),
+        ];
+        for (step, fit) in fits {
+            let mine = |sample: &&Sample| sample.at() == step && sample.part == Part::Train;
+            let steps = samples.iter().filter(mine).count().div_ceil(fit.batch);
+            fit.epochs = fit.epochs.max(STEPS_MIN.div_ceil(steps.max(1)));
+        }
+        self
     }
 
     /// The most epochs of all members of both heads.
@@ -408,6 +427,19 @@ mod tests {
         let (none, recipe) = (Vectors::default(), recipe(members));
         let heads = train(&corpus, &none, &all, &recipe, 2048, folder, each).unwrap();
         (heads, epochs)
+    }
+
+    #[test]
+    fn few_samples_are_gone_over_more_often() {
+        let corpus = lists(400, 31);
+        let few = samples(&corpus, Split::ByPrompt, 4, 2048);
+        let recipe = Recipe::lexical(0).with_epochs_for(&few);
+        assert!(recipe.later_fit.epochs > Recipe::lexical(0).later_fit.epochs);
+        let many = few.repeat(1000);
+        assert_eq!(
+            Recipe::lexical(0).with_epochs_for(&many),
+            Recipe::lexical(0)
+        );
     }
 
     #[test]

@@ -267,6 +267,7 @@ fn again(
     name: &str,
 ) -> anyhow::Result<Vec<Row>> {
     let all = samples(corpus, split, steps, cap);
+    let recipe = &recipe.clone().with_epochs_for(&all);
     let mut fitted = learn::train(corpus, vectors, &all, recipe, cap, None, |_, _, _| ())?;
     let test = of_part(&all, Part::Test);
     let served = |response: usize| Some(corpus.model_of[response]);
