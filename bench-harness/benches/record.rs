@@ -5,7 +5,7 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use elis_record::{Pace, Recorder, Start};
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan};
 use elis_scheduler::snapshot::Triggers;
 use elis_scheduler::{Input, NO_DEADLINE, Output, Request, Scheduler, Span, Time};
@@ -33,6 +33,7 @@ impl Server {
         };
         let scheduler = Scheduler::new(Config {
             boundary: Boundary::Slot,
+            placement: Placement::Jobs,
             window_tokens: 50,
             repredict_tokens: 0,
             prediction_wait: Span::ZERO,

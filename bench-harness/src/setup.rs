@@ -1,6 +1,6 @@
 //! What a worker is and how it is scheduled, as a command line or a suite says it.
 
-use elis_scheduler::config::Boundary;
+use elis_scheduler::config::{Boundary, Placement};
 use elis_sim::profile::{BatchingKind, ProfileError};
 use elis_sim::{Options, Profile};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,26 @@ impl From<BoundaryKind> for Boundary {
     }
 }
 
+/// Which worker a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementKind {
+    /// The one with the fewest requests.
+    #[default]
+    Jobs,
+    /// The one whose requests are predicted to need the least work.
+    Work,
+}
+
+impl From<PlacementKind> for Placement {
+    fn from(kind: PlacementKind) -> Self {
+        match kind {
+            PlacementKind::Jobs => Self::Jobs,
+            PlacementKind::Work => Self::Work,
+        }
+    }
+}
+
 /// The workers and how they are scheduled; what is left out is the profile's or the default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +68,8 @@ pub struct WorkerSetup {
     pub batching: Option<BatchingKind>,
     /// When jobs come back to the scheduler.
     pub boundary: Option<BoundaryKind>,
+    /// Which worker a request goes to.
+    pub placement: Option<PlacementKind>,
     /// Tokens between two boundaries of a job.
     pub window_tokens: Option<u32>,
     /// Tokens after which a length is predicted again; 0 never.
@@ -70,6 +92,7 @@ impl WorkerSetup {
             cpu_blocks: self.cpu_blocks.or(other.cpu_blocks),
             batching: self.batching.or(other.batching),
             boundary: self.boundary.or(other.boundary),
+            placement: self.placement.or(other.placement),
             window_tokens: self.window_tokens.or(other.window_tokens),
             repredict_tokens: self.repredict_tokens.or(other.repredict_tokens),
             wait_for_predictions: self.wait_for_predictions.or(other.wait_for_predictions),
@@ -101,6 +124,7 @@ impl WorkerSetup {
         set(&mut options.profile.cpu_blocks, self.cpu_blocks);
         set(&mut options.profile.batching, self.batching);
         set(&mut options.boundary, self.boundary.map(Boundary::from));
+        set(&mut options.placement, self.placement.map(Placement::from));
         set(&mut options.window_tokens, self.window_tokens);
         set(&mut options.repredict_tokens, self.repredict_tokens);
         set(&mut options.wait_for_predictions, self.wait_for_predictions);

@@ -1,9 +1,10 @@
 //! Virtual token counters of tenants (VTC, arXiv 2401.00588): what each has been served, by its
 //! weight, on each worker, with the lifts that give nobody credit for having been idle.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::words;
+use crate::{Snapshot, state, words};
 
 /// What a token costs a tenant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,6 +13,14 @@ pub struct Prices {
     pub input: f64,
     /// Of a response.
     pub output: f64,
+}
+
+impl Prices {
+    /// VTC's, section 3.1 and the authors' code: a token of a response costs as much as two read.
+    pub const VTC: Self = Self {
+        input: 1.0,
+        output: 2.0,
+    };
 }
 
 /// The tenant columns of a snapshot, all of the same length.
@@ -132,6 +141,50 @@ impl Counters {
     }
 }
 
+/// Prompt tokens of a job that its tenant is charged for when it gets a slot, and that the host's
+/// counts do not hold yet; from the columns `job-state`, `job-prompt-tokens`, `job-computed-tokens`
+/// and `job-generated-tokens`.
+pub const fn uncounted_tokens(job_state: u32, prompt: u32, computed: u32, generated: u32) -> u32 {
+    match job_state {
+        state::NEW => prompt,
+        state::PREFILL if generated == 0 => prompt.saturating_sub(computed),
+        _ => 0,
+    }
+}
+
+/// The head of a tenant's queue. Counters are never negative, so their bits sort as they do.
+type Head<K> = Reverse<(u64, K, u32)>;
+
+fn head<K>(charged: f64, key: K, tenant: u32) -> Head<K> {
+    Reverse((charged.to_bits(), key, tenant))
+}
+
+/// The first `count` of those that wait as free slots would go to them, each with its tenant: over
+/// and over the next of the tenant that has been charged least, who pays its `cost` with it. Ties
+/// go to the smaller key. A queue is in the order in which its tenant wants its jobs to run.
+pub fn turns<K: Copy + Ord>(
+    count: usize,
+    mut queues: BTreeMap<u32, impl Iterator<Item = K>>,
+    charged: &[f64],
+    cost: impl Fn(u32, K) -> f64,
+) -> Vec<(K, u32)> {
+    let mut heads = BinaryHeap::new();
+    for (&tenant, queue) in &mut queues {
+        let charged = charged.get(tenant as usize).copied().unwrap_or_default();
+        heads.extend(queue.next().map(|key| head(charged, key, tenant)));
+    }
+    let mut order = Vec::new();
+    while order.len() < count
+        && let Some(Reverse((charged, key, tenant))) = heads.pop()
+    {
+        order.push((key, tenant));
+        let charged = f64::from_bits(charged) + cost(tenant, key);
+        let next = queues.get_mut(&tenant).and_then(Iterator::next);
+        heads.extend(next.map(|key| head(charged, key, tenant)));
+    }
+    order
+}
+
 fn foreign() -> String {
     "the state is not that of token counters; start without one".to_owned()
 }
@@ -145,7 +198,27 @@ fn weight(given: f32) -> f64 {
     }
 }
 
-impl Tenants<'_> {
+impl<'a> Tenants<'a> {
+    /// The columns by their names in the contract, in the order of the fields.
+    pub const NAMES: &'static [&'static str] = &[
+        "tenant-weight",
+        "tenant-input-tokens",
+        "tenant-output-tokens",
+        "tenant-waiting",
+        "tenant-backlogged-edge",
+    ];
+
+    /// Takes the columns from a snapshot, behind the first `declared` ones.
+    pub fn after(snapshot: &Snapshot<'a>, declared: usize) -> Self {
+        Self {
+            weight: snapshot.column(declared),
+            input_tokens: snapshot.column(declared + 1),
+            output_tokens: snapshot.column(declared + 2),
+            waiting: snapshot.column(declared + 3),
+            backlogged_edge: snapshot.column(declared + 4),
+        }
+    }
+
     /// What so many tokens at that price cost a tenant.
     pub fn cost(&self, tenant: u32, tokens: u32, price: f64) -> f64 {
         let given = self.weight.get(tenant as usize).copied().unwrap_or(1.0);

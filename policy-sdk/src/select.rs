@@ -244,6 +244,11 @@ impl Ties<'_> {
     }
 }
 
+/// The place of a score in the one order, as a number: lower sooner, NaN last, both zeros alike.
+pub fn key(score: f32) -> u32 {
+    sort_key(score)
+}
+
 /// The `count` least keys, in order: for rules whose order is more than one number. Keys that end
 /// with arrival and id are all different, so that nothing depends on the order in which they come.
 pub fn least<K: Ord>(count: usize, mut keys: Vec<K>) -> Vec<K> {

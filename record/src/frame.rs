@@ -15,7 +15,7 @@ use crate::reader::LogError;
 pub(crate) const MAGIC: [u8; 8] = *b"elis-log";
 
 /// The version of the format that this crate writes, and the only one that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes before the first frame.
 pub(crate) const HEAD_BYTES: usize = 12;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan, PolicyExit, Preemption};
 use elis_scheduler::snapshot::Triggers;
 use elis_scheduler::{Input, NO_DEADLINE, Output, Predicted, Request, Scheduler, Span, Time};
@@ -60,6 +60,7 @@ impl Driver {
         };
         let config = Config {
             boundary: Boundary::Slot,
+            placement: Placement::Jobs,
             window_tokens: 5,
             repredict_tokens: 5,
             prediction_wait: Span::ZERO,
@@ -337,7 +338,7 @@ fn a_log_of_another_version_or_of_something_else_says_so() {
     bytes[8] = VERSION as u8 + 1;
     let error = replay(&bytes).1.unwrap_err().to_string();
     assert!(
-        error.contains("version 3") && error.contains("reads version 2"),
+        error.contains("version 4") && error.contains("reads version 3"),
         "{error}"
     );
     let error = replay(b"{\"a\": 1}").1.unwrap_err().to_string();
@@ -512,7 +513,7 @@ fn inputs() -> Vec<Happened<'static>> {
     ]
 }
 
-/// One of everything; the bytes are those of version 2 and may not change without it.
+/// One of everything; the bytes are those of version 3 and may not change without it.
 #[test]
 fn the_format_is_that_of_its_version() {
     // One job that waits for a decision: no change of how the core schedules touches that.

@@ -207,7 +207,7 @@ fn step_is_sound(worker: &Worker) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Batching, Boundary, CostHint, WorkerConfig};
+    use crate::config::{Batching, Boundary, CostHint, Placement, WorkerConfig};
     use crate::message::{Input, Output};
     use crate::plan::Plan;
     use crate::time::Span;
@@ -227,6 +227,7 @@ mod tests {
         };
         let config = Config {
             boundary: Boundary::Slot,
+            placement: Placement::Jobs,
             window_tokens: 50,
             repredict_tokens: 0,
             prediction_wait: Span::ZERO,

@@ -16,6 +16,19 @@ pub enum Boundary {
     Batch,
 }
 
+/// Which worker's queue a request joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Placement {
+    /// The one with the fewest jobs (ELIS, section 4.1).
+    #[default]
+    Jobs,
+    /// The one whose jobs are predicted to need the least work: tokens still to give and to read,
+    /// at the worker's own speed. A job without a prediction counts as the mean of those with one;
+    /// where none has one, jobs count.
+    Work,
+}
+
 /// How prompts and decodes share iterations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -80,6 +93,8 @@ impl WorkerConfig {
 pub struct Config {
     /// When jobs come back.
     pub boundary: Boundary,
+    /// Which worker a request goes to.
+    pub placement: Placement,
     /// Tokens between two boundaries of a job, 50 in the paper; 1 is per-step scheduling.
     pub window_tokens: u32,
     /// Tokens after which a length is predicted again; 0 predicts on arrival only.

@@ -7,7 +7,7 @@
 //! the simulator and the live host are two such drivers.
 //!
 //! ```
-//! use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+//! use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 //! use elis_scheduler::{Input, NO_DEADLINE, Output, Request, Scheduler, Span, Time};
 //! use elis_scheduler::plan::Plan;
 //!
@@ -16,7 +16,7 @@
 //!     cpu_blocks: 0, watermark_blocks: 0, batching: Batching::Mixed, cost: CostHint::default(),
 //! };
 //! let mut scheduler = Scheduler::new(Config {
-//!     boundary: Boundary::Slot, window_tokens: 50, repredict_tokens: 0,
+//!     boundary: Boundary::Slot, placement: Placement::Jobs, window_tokens: 50, repredict_tokens: 0,
 //!     prediction_wait: Span::ZERO, decision_deadline: NO_DEADLINE, max_wait: Span::ZERO,
 //!     jobs_max: 100, seed: 0, workers: vec![worker],
 //! })?;
@@ -59,6 +59,7 @@ mod kv;
 pub mod limits;
 mod memory;
 mod message;
+mod placement;
 pub mod plan;
 mod progress;
 mod queue;

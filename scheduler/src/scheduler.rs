@@ -10,6 +10,7 @@ use crate::job::Request;
 use crate::kv::KvPool;
 use crate::limits;
 use crate::message::{Input, Output, Predicted, RejectReason};
+use crate::placement;
 use crate::plan::Interest;
 use crate::snapshot::{Header, Snapshot, Triggers, capabilities};
 use crate::stats::{PlanFaults, Stats};
@@ -314,7 +315,7 @@ impl Scheduler {
     }
 
     fn arrive(&mut self, request: &Request) {
-        let worker = self.place();
+        let worker = placement::place(self.config.placement, &self.workers);
         if let Some(reason) = self.refusal(request, worker) {
             self.outputs.push_back(Output::Rejected {
                 job: request.id,
@@ -352,16 +353,6 @@ impl Scheduler {
         } else {
             None
         }
-    }
-
-    /// The worker with the fewest jobs, the first of them (ELIS, section 4.1); one that is up if
-    /// there is any.
-    fn place(&self) -> u16 {
-        let load = |worker: &&Worker| (!worker.is_up(), worker.queue.len(), worker.number);
-        self.workers
-            .iter()
-            .min_by_key(load)
-            .map_or(0, |worker| worker.number)
     }
 
     fn cancel(&mut self, job: u64) {
@@ -475,7 +466,7 @@ impl Scheduler {
                 self.outputs.push_back(Output::Cancelled { job: row.id });
                 continue;
             }
-            let target = self.place();
+            let target = placement::place(self.config.placement, &self.workers);
             self.stats.moved += 1;
             self.stats.recomputed_tokens += u64::from(row.computed_tokens);
             self.with(target, |worker, ctx| {

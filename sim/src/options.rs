@@ -1,7 +1,7 @@
 //! What a simulated run is told beside its workload and its policy.
 
 use elis_scheduler::Span;
-use elis_scheduler::config::{Boundary, Config, WorkerConfig};
+use elis_scheduler::config::{Boundary, Config, Placement, WorkerConfig};
 
 use elis_cost::Profile;
 
@@ -43,6 +43,8 @@ pub struct Options {
     pub profile: Profile,
     /// When jobs come back.
     pub boundary: Boundary,
+    /// Which worker a request goes to.
+    pub placement: Placement,
     /// Tokens between two boundaries of a job.
     pub window_tokens: u32,
     /// Tokens after which a length is predicted again; 0 never.
@@ -75,6 +77,7 @@ impl Options {
             workers: 1,
             profile,
             boundary: Boundary::Slot,
+            placement: Placement::Jobs,
             window_tokens: 50,
             repredict_tokens: 50,
             wait_for_predictions: false,
@@ -102,6 +105,7 @@ impl Options {
         };
         Config {
             boundary: self.boundary,
+            placement: self.placement,
             window_tokens: self.window_tokens,
             repredict_tokens: self.repredict_tokens,
             prediction_wait,

@@ -15,7 +15,7 @@ use crate::workload::Workload;
 pub const FORMS: &str = "FORMAT:PATH with FORMAT one of azure, burstgpt, mooncake, servegen, \
                          vidur, sharegpt, lengths, vllm, responses; or PATH.toml for a spec; or a \
                          shipped spec: industrial, steady, burst, tenants, paper, heavy-tail, \
-                         flood, memory, deadlines";
+                         flood, memory, deadlines, summaries";
 
 /// A named workload, not loaded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ pub struct Shipped {
 }
 
 /// All shipped specs, the headline first.
-pub const ALL: [Shipped; 9] = [
+pub const ALL: [Shipped; 10] = [
     Shipped {
         name: "industrial",
         text: include_str!("../specs/industrial.toml"),
@@ -46,6 +46,10 @@ pub const ALL: [Shipped; 9] = [
     Shipped {
         name: "deadlines",
         text: include_str!("../specs/deadlines.toml"),
+    },
+    Shipped {
+        name: "summaries",
+        text: include_str!("../specs/summaries.toml"),
     },
 ];
 

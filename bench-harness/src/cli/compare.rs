@@ -208,6 +208,7 @@ impl Compare {
                 "profile": experiment.options.profile,
                 "workers": worker.workers,
                 "boundary": worker.boundary,
+                "placement": worker.placement,
                 "window_tokens": worker.window,
                 "repredict_tokens": worker.repredict,
                 "wait_for_predictions": worker.wait_for_predictions,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use elis_bench_harness::setup::{BoundaryKind, DEFAULT_PROFILE, WorkerSetup};
+use elis_bench_harness::setup::{BoundaryKind, DEFAULT_PROFILE, PlacementKind, WorkerSetup};
 use elis_policy_runtime::{Options as RuntimeOptions, Runtime};
 use elis_scheduler::Span;
 use elis_sim::profile::BatchingKind;
@@ -97,7 +97,7 @@ pub(crate) struct WorkerArgs {
     /// A built-in profile (`elis-bench worker list`) or the path of one in TOML
     #[arg(long, default_value = DEFAULT_PROFILE)]
     pub(crate) worker: String,
-    /// How many workers; a request goes to the one with the fewest
+    /// How many workers
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: u16,
     /// Sequences in one iteration, instead of the profile's
@@ -115,6 +115,9 @@ pub(crate) struct WorkerArgs {
     /// When jobs come back to the scheduler
     #[arg(long, default_value = "slot")]
     pub(crate) boundary: BoundaryKind,
+    /// Which worker a request goes to
+    #[arg(long, default_value = "jobs")]
+    pub(crate) placement: PlacementKind,
     /// Tokens between two boundaries of a job; 1 is per-step scheduling
     #[arg(long, default_value_t = 50, value_name = "TOKENS")]
     pub(crate) window: u32,
@@ -148,6 +151,7 @@ impl WorkerArgs {
                 BatchingArg::PrefillFirst => BatchingKind::PrefillFirst,
             }),
             boundary: Some(self.boundary),
+            placement: Some(self.placement),
             window_tokens: Some(self.window),
             repredict_tokens: Some(self.repredict),
             wait_for_predictions: Some(self.wait_for_predictions),

@@ -181,6 +181,7 @@ fn run_cell(
             "profile": options.profile,
             "workers": options.workers,
             "boundary": format!("{:?}", options.boundary).to_lowercase(),
+            "placement": format!("{:?}", options.placement).to_lowercase(),
             "window_tokens": options.window_tokens,
             "repredict_tokens": options.repredict_tokens,
             "wait_for_predictions": options.wait_for_predictions,

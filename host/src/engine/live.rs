@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use elis_policy_runtime::{Runtime, resolve};
-use elis_scheduler::config::{Boundary, Config, ConfigError, WorkerConfig};
+use elis_scheduler::config::{Boundary, Config, ConfigError, Placement, WorkerConfig};
 use elis_scheduler::{NO_DEADLINE, Scheduler, Span};
 use tokio::sync::oneshot;
 
@@ -29,6 +29,8 @@ use crate::worker::Worker;
 pub struct EngineOptions {
     /// When jobs come back to the scheduler.
     pub boundary: Boundary,
+    /// Which worker a request goes to.
+    pub placement: Placement,
     /// Tokens between two boundaries of a job.
     pub window_tokens: u32,
     /// Tokens after which a length is predicted again; 0 predicts on arrival only.
@@ -46,6 +48,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             boundary: Boundary::Slot,
+            placement: Placement::Jobs,
             window_tokens: 50,
             repredict_tokens: 50,
             max_wait: Span::from_ms(60_000),
@@ -149,6 +152,7 @@ impl Engine {
         let capacity_tokens = room.min(model.context_tokens);
         let scheduler = Scheduler::new(Config {
             boundary: options.boundary,
+            placement: options.placement,
             window_tokens: options.window_tokens,
             repredict_tokens: options.repredict_tokens,
             prediction_wait: Span::ZERO,

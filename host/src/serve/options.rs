@@ -9,7 +9,7 @@ use elis_host::http::{LogOptions, ServerOptions};
 use elis_host::telemetry::TraceOptions;
 use elis_llm::device::Place;
 use elis_scheduler::Span;
-use elis_scheduler::config::Boundary;
+use elis_scheduler::config::{Boundary, Placement};
 
 /// Serve a model
 #[derive(Debug, Args)]
@@ -78,6 +78,9 @@ pub(crate) struct Serve {
     /// When jobs come back to the scheduler
     #[arg(long, default_value = "slot", help_heading = "Scheduling")]
     pub(crate) boundary: BoundaryKind,
+    /// Which worker a request goes to
+    #[arg(long, default_value = "jobs", help_heading = "Scheduling")]
+    pub(crate) placement: PlacementKind,
     /// The longest that a request waits before it goes first; 0 for no guard
     #[arg(
         long = "max-wait-ms",
@@ -196,6 +199,15 @@ pub(crate) enum BoundaryKind {
     Batch,
 }
 
+/// Placements as the command line names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlacementKind {
+    /// The one with the fewest requests
+    Jobs,
+    /// The one whose requests are predicted to need the least work
+    Work,
+}
+
 impl Serve {
     /// How the engine schedules.
     pub(crate) fn engine(&self) -> EngineOptions {
@@ -203,6 +215,10 @@ impl Serve {
             boundary: match self.boundary {
                 BoundaryKind::Slot => Boundary::Slot,
                 BoundaryKind::Batch => Boundary::Batch,
+            },
+            placement: match self.placement {
+                PlacementKind::Jobs => Placement::Jobs,
+                PlacementKind::Work => Placement::Work,
             },
             window_tokens: self.window_tokens,
             repredict_tokens: self.repredict_tokens,

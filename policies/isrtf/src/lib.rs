@@ -107,7 +107,7 @@ impl Policy for Isrtf {
             .min(header.plan_max);
         Plan {
             // Victims need no list of their own: the host takes them from the end of this one, and
-            // there stands the job with the most remaining.
+            // there stands the job with the most remaining, before those inside a window.
             run: ties.best_by(count as usize, |first| {
                 self.score(&jobs, first, header.now_us)
             }),

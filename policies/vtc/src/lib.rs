@@ -1,10 +1,9 @@
 //! Fair queueing of tenants by virtual token counters: the next slot goes to the oldest job of the
 //! waiting tenant that has been served least, by its weight.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
-use elis_policy_sdk::counters::{Counters, Prices, Tenants};
+use elis_policy_sdk::counters::{Counters, Prices, Tenants, turns, uncounted_tokens};
 use elis_policy_sdk::select::least;
 use elis_policy_sdk::{
     Info, Plan, Policy, Snapshot, Triggers, columns, config, export_policy, joined, state,
@@ -26,18 +25,7 @@ columns! {
     }
 }
 
-columns! {
-    /// And of a tenant.
-    struct Table {
-        weight: f32 = "tenant-weight",
-        input_tokens: u64 = "tenant-input-tokens",
-        output_tokens: u64 = "tenant-output-tokens",
-        waiting: u32 = "tenant-waiting",
-        backlogged_edge: u32 = "tenant-backlogged-edge",
-    }
-}
-
-const COLUMNS: [&str; 12] = joined(Jobs::NAMES, Table::NAMES);
+const COLUMNS: [&str; 12] = joined(Jobs::NAMES, Tenants::NAMES);
 
 /// The policy.
 #[derive(Debug)]
@@ -49,10 +37,7 @@ pub struct Vtc {
 impl Default for Vtc {
     fn default() -> Self {
         Self {
-            prices: Prices {
-                input: 1.0,
-                output: 2.0,
-            },
+            prices: Prices::VTC,
             counters: Counters::default(),
         }
     }
@@ -60,27 +45,6 @@ impl Default for Vtc {
 
 /// A job's place among those of its tenant: arrival, id, row.
 type Key = (u64, u64, usize);
-
-/// The head of a tenant's queue. Counters are never negative, so their bits sort as they do.
-type Head = Reverse<(u64, Key, u32)>;
-
-fn head(charged: f64, key: Key, tenant: u32) -> Head {
-    Reverse((charged.to_bits(), key, tenant))
-}
-
-impl Jobs<'_> {
-    /// Prompt tokens of a job that its tenant is charged for when it gets a slot, and that the
-    /// host's counts do not hold yet.
-    fn uncounted_tokens(&self, row: usize) -> u32 {
-        match self.state[row] {
-            state::NEW => self.prompt_tokens[row],
-            state::PREFILL if self.generated_tokens[row] == 0 => {
-                self.prompt_tokens[row].saturating_sub(self.computed_tokens[row])
-            }
-            _ => 0,
-        }
-    }
-}
 
 impl Vtc {
     /// The first `count` of those that wait as the slots would go to them, each with its tenant.
@@ -91,9 +55,14 @@ impl Vtc {
         tenants: &Tenants<'_>,
         mut charged: Vec<f64>,
     ) -> Vec<(u64, u32)> {
-        let cost = |row: usize| {
-            let tokens = jobs.uncounted_tokens(row);
-            tenants.cost(jobs.tenant[row], tokens, self.prices.input)
+        let cost = |tenant: u32, row: usize| {
+            let tokens = uncounted_tokens(
+                jobs.state[row],
+                jobs.prompt_tokens[row],
+                jobs.computed_tokens[row],
+                jobs.generated_tokens[row],
+            );
+            tenants.cost(tenant, tokens, self.prices.input)
         };
         let mut waiting: BTreeMap<u32, Vec<Key>> = BTreeMap::new();
         for row in 0..jobs.len() {
@@ -102,27 +71,17 @@ impl Vtc {
                 let key = (jobs.arrival_us[row], jobs.id[row], row);
                 waiting.entry(tenant).or_default().push(key);
             } else if let Some(charged) = charged.get_mut(tenant as usize) {
-                *charged += cost(row);
+                *charged += cost(tenant, row);
             }
         }
-        let mut heads = BinaryHeap::new();
-        let mut rest = BTreeMap::new();
-        for (tenant, keys) in waiting {
-            let mut keys = least(count, keys).into_iter();
-            let charged = charged.get(tenant as usize).copied().unwrap_or_default();
-            heads.extend(keys.next().map(|key| head(charged, key, tenant)));
-            rest.insert(tenant, keys);
-        }
-        let mut queue = Vec::with_capacity(count);
-        while queue.len() < count
-            && let Some(Reverse((charged, (_, id, row), tenant))) = heads.pop()
-        {
-            queue.push((id, tenant));
-            let charged = f64::from_bits(charged) + cost(row);
-            let next = rest.get_mut(&tenant).and_then(Iterator::next);
-            heads.extend(next.map(|key| head(charged, key, tenant)));
-        }
-        queue
+        let sorted = |(tenant, keys)| (tenant, least(count, keys).into_iter());
+        let queues = waiting.into_iter().map(sorted).collect();
+        turns(count, queues, &charged, |tenant, (_, _, row)| {
+            cost(tenant, row)
+        })
+        .into_iter()
+        .map(|((_, id, _), tenant)| (id, tenant))
+        .collect()
     }
 }
 
@@ -158,14 +117,7 @@ impl Policy for Vtc {
     fn decide(&mut self, snapshot: &Snapshot<'_>) -> Plan {
         let header = snapshot.header;
         let jobs = Jobs::of(snapshot);
-        let table = Table::after(snapshot, Jobs::NAMES.len());
-        let tenants = Tenants {
-            weight: table.weight,
-            input_tokens: table.input_tokens,
-            output_tokens: table.output_tokens,
-            waiting: table.waiting,
-            backlogged_edge: table.backlogged_edge,
-        };
+        let tenants = Tenants::after(snapshot, Jobs::NAMES.len());
         let charged = self.counters.update(header.worker, &tenants, self.prices);
         let room = header.plan_max as usize;
         let slots = (0..jobs.len()).filter(|&row| state::has_slot(jobs.state[row]));

@@ -176,6 +176,7 @@ fn options(observed: &Observed, refit: &Refit) -> Options {
     if let Some(config) = &observed.config {
         options.workers = config.workers.len() as u16;
         options.boundary = config.boundary;
+        options.placement = config.placement;
         options.window_tokens = config.window_tokens;
         options.repredict_tokens = config.repredict_tokens;
         options.wait_for_predictions = config.prediction_wait == NO_DEADLINE;

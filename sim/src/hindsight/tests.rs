@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cost::CostModel;
 use crate::fit::Measurement;
 use elis_predictor::{LengthPredictor as _, Request as Question};
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::{Predicted, Request, Span, Time};
 
 use super::*;
@@ -56,6 +56,7 @@ fn config(workers: usize) -> Config {
     };
     Config {
         boundary: Boundary::Slot,
+        placement: Placement::Jobs,
         window_tokens: 50,
         repredict_tokens: 50,
         prediction_wait: Span::ZERO,

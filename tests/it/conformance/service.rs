@@ -3,7 +3,7 @@
 
 use elis_policy_runtime::PolicyInstance;
 use elis_predictor::{Latency, Oracle};
-use elis_scheduler::config::{Boundary, Config};
+use elis_scheduler::config::{Boundary, Config, Placement};
 use elis_scheduler::plan::Interest;
 use elis_scheduler::snapshot::Snapshot;
 use elis_scheduler::{NO_DEADLINE, Span};
@@ -123,6 +123,7 @@ impl Decider for Watch<'_> {
 fn per_step() -> Config {
     Config {
         boundary: Boundary::Slot,
+        placement: Placement::Jobs,
         window_tokens: 1,
         repredict_tokens: 0,
         prediction_wait: Span::ZERO,

@@ -1,6 +1,6 @@
 //! What is drawn: set-ups, operations, and plans that are sensible, careless or hostile.
 
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan, Preemption};
 use elis_scheduler::snapshot::Triggers;
 use elis_scheduler::{NO_DEADLINE, Span};
@@ -17,6 +17,7 @@ const TOKENS_MAX: u32 = 60;
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     boundary: Boundary,
+    placement: Placement,
     batching: Batching,
     window_tokens: u32,
     repredict_tokens: u32,
@@ -53,6 +54,7 @@ impl Setup {
         };
         Config {
             boundary: self.boundary,
+            placement: self.placement,
             window_tokens: self.window_tokens,
             repredict_tokens: self.repredict_tokens,
             prediction_wait: self.prediction_wait,
@@ -78,6 +80,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         ],
         prop_oneof![2 => Just(NO_DEADLINE), 1 => (1u64..5_000).prop_map(Span::from_us)],
         prop_oneof![1 => Just(Span::ZERO), 1 => (1u64..20_000).prop_map(Span::from_us)],
+        prop_oneof![Just(Placement::Jobs), Just(Placement::Work)],
     );
     let worker = (
         1usize..=3,
@@ -94,6 +97,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         } else {
             Boundary::Slot
         },
+        placement: rules.7,
         batching: if rules.1 {
             Batching::PrefillFirst
         } else {

@@ -1,6 +1,6 @@
 //! Promises of the core that a random run seldom puts to the test, one by one.
 
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan};
 use elis_scheduler::snapshot::Triggers;
 use elis_scheduler::{NO_DEADLINE, Span};
@@ -27,6 +27,7 @@ fn config(workers: usize) -> Config {
     };
     Config {
         boundary: Boundary::Slot,
+        placement: Placement::Jobs,
         window_tokens: 4,
         repredict_tokens: 0,
         prediction_wait: Span::ZERO,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use elis_scheduler::config::{Batching, Boundary, Config, CostHint, WorkerConfig};
+use elis_scheduler::config::{Batching, Boundary, Config, CostHint, Placement, WorkerConfig};
 use elis_scheduler::plan::{Interest, Plan, PolicyExit, Preemption};
 use elis_scheduler::{NO_DEADLINE, Output, Span, Time};
 use elis_sim::Decider;
@@ -128,6 +128,10 @@ impl Stage {
             boundary: match command.text("boundary", "slot") {
                 "batch" => Boundary::Batch,
                 _ => Boundary::Slot,
+            },
+            placement: match command.text("placement", "jobs") {
+                "work" => Placement::Work,
+                _ => Placement::Jobs,
             },
             window_tokens: command.count("window", 10),
             repredict_tokens: command.count("repredict", 0),

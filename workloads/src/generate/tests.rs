@@ -331,6 +331,17 @@ fn the_special_streams_are_what_their_descriptions_say() {
     let memory = outputs("memory");
     let mean = memory.iter().map(|n| f64::from(*n)).sum::<f64>() / memory.len() as f64;
     assert!((500.0..540.0).contains(&mean), "{mean}");
+    let summaries = load("summaries", &many(1)).arrivals;
+    let (prompts, outputs) = summaries.iter().fold((0, 0), |(prompts, outputs), a| {
+        (prompts + a.prompt_tokens, outputs + a.output_tokens)
+    });
+    let per = |tokens: u32| f64::from(tokens) / summaries.len() as f64;
+    assert!(
+        (2_300.0..2_700.0).contains(&per(prompts)),
+        "{}",
+        per(prompts)
+    );
+    assert!((245.0..270.0).contains(&per(outputs)), "{}", per(outputs));
     let flood = load("flood", &many(1));
     let quiet = flood.arrivals.iter().filter(|a| a.tenant == 1).count();
     assert!((1_850..2_150).contains(&quiet), "{quiet}");
