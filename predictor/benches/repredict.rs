@@ -42,7 +42,8 @@ fn head(shape: &Shape) -> Head {
             .collect(),
         bias: vec![0.0; outputs],
     };
-    let layers = shape.layers().into_iter().map(layer).collect();
+    let sizes = shape.layers().repeat(shape.spec.members);
+    let layers = sizes.into_iter().map(layer).collect();
     let width = shape.width();
     Head::new(shape.clone(), vec![0.0; width], vec![1.0; width], layers).expect("a head")
 }
