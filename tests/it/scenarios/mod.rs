@@ -68,7 +68,6 @@ scenarios! {
     memory_pressure_swaps
     nobody_starves
     predictions_are_waited_for
-    work_goes_where_the_least_is_left
 }
 
 fn folder() -> std::path::PathBuf {

@@ -129,10 +129,7 @@ impl Stage {
                 "batch" => Boundary::Batch,
                 _ => Boundary::Slot,
             },
-            placement: match command.text("placement", "jobs") {
-                "work" => Placement::Work,
-                _ => Placement::Jobs,
-            },
+            placement: Placement::Jobs,
             window_tokens: command.count("window", 10),
             repredict_tokens: command.count("repredict", 0),
             prediction_wait: NO_DEADLINE,
