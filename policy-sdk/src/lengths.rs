@@ -190,27 +190,37 @@ impl Seen {
         (mass > 0.0).then(|| sum / mass - made_tokens)
     }
 
-    /// A length that at most one in `one_in` exceeds and that is at least `times` the mean;
-    /// infinite where nothing was seen.
-    pub fn giant(&self, one_in: f32, times: f32) -> f32 {
-        let all: f32 = self.counts.iter().sum();
-        if all <= 0.0 {
-            return f32::INFINITY;
-        }
+    /// The mean length, by the middles of the bins; `None` where nothing was seen.
+    pub fn mean(&self) -> Option<f32> {
+        let (all, tokens) = self.sums();
+        (all > 0.0).then(|| tokens / all)
+    }
+
+    /// How many were seen, and their tokens.
+    fn sums(&self) -> (f32, f32) {
         let middles = (0..).map(|bin| (bin as f32 + 0.5) * BIN_TOKENS);
-        let sum: f32 = self
+        let tokens = self
             .counts
             .iter()
             .zip(middles)
-            .map(|(n, tokens)| n * tokens)
-            .sum();
+            .map(|(n, tokens)| n * tokens);
+        (self.counts.iter().sum(), tokens.sum())
+    }
+
+    /// A length that at most one in `one_in` exceeds and that is at least `times` the mean;
+    /// infinite where nothing was seen.
+    pub fn giant(&self, one_in: f32, times: f32) -> f32 {
+        let (all, tokens) = self.sums();
+        if all <= 0.0 {
+            return f32::INFINITY;
+        }
         let mut above = 0.0;
         let mut bins = self.counts.len();
         while bins > 0 && above + self.counts[bins - 1] <= all / one_in {
             bins -= 1;
             above += self.counts[bins];
         }
-        (times * sum / all).max(bins as f32 * BIN_TOKENS)
+        (times * tokens / all).max(bins as f32 * BIN_TOKENS)
     }
 }
 

@@ -16,9 +16,9 @@
 //!     cpu_blocks: 0, watermark_blocks: 0, batching: Batching::Mixed, cost: CostHint::default(),
 //! };
 //! let mut scheduler = Scheduler::new(Config {
-//!     boundary: Boundary::Slot, placement: Placement::Jobs, window_tokens: 50, repredict_tokens: 0,
-//!     prediction_wait: Span::ZERO, decision_deadline: NO_DEADLINE, max_wait: Span::ZERO,
-//!     jobs_max: 100, seed: 0, workers: vec![worker],
+//!     boundary: Boundary::Slot, placement: Placement::Jobs, window_tokens: 50,
+//!     repredict_tokens: 0, prediction_wait: Span::ZERO, decision_deadline: NO_DEADLINE,
+//!     max_wait: Span::ZERO, jobs_max: 100, seed: 0, workers: vec![worker],
 //! })?;
 //! let mut now = Time::ZERO;
 //! scheduler.handle(now, Input::Arrive(Request::new(1, 20, 3)));

@@ -127,20 +127,32 @@ impl Book {
     }
 }
 
-/// All workers.
+/// All workers: a book for each line of jobs, which is all jobs of a worker or those of a tenant.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Memory(BTreeMap<u32, Book>);
+pub(crate) struct Memory(BTreeMap<u64, Book>);
+
+/// The number of a line: the tenant, 0 where service is not shared, above the worker.
+fn line(worker: u32, tenant: u32) -> u64 {
+    u64::from(tenant) << 32 | u64::from(worker)
+}
 
 impl Memory {
-    pub(crate) fn of(&mut self, worker: u32) -> &mut Book {
-        self.0.entry(worker).or_default()
+    pub(crate) fn of(&mut self, worker: u32, tenant: u32) -> &mut Book {
+        self.0.entry(line(worker, tenant)).or_default()
+    }
+
+    /// Forgets the lines of that worker but for those of some tenants.
+    pub(crate) fn keep_only(&mut self, worker: u32, tenant: impl Fn(u32) -> bool) {
+        self.0.retain(|&line, _| {
+            line & u64::from(u32::MAX) != u64::from(worker) || tenant((line >> 32) as u32)
+        });
     }
 
     /// As bytes, for another version of the policy.
     pub(crate) fn export(&self) -> Vec<u8> {
-        let book = |(&worker, book): (&u32, &Book)| {
+        let book = |(&line, book): (&u64, &Book)| {
             let lengths = [book.slots, book.seen.len(), book.recent.len()].map(|n| n as u64);
-            let mut words = vec![u64::from(worker), book.at_us];
+            let mut words = vec![line, book.at_us];
             words.extend(lengths);
             for seen in &book.seen {
                 let times = [seen.behind_us, seen.fair_us].map(i64::cast_unsigned);
@@ -159,12 +171,11 @@ impl Memory {
         let words = words::from_bytes(state)?;
         let mut rest = words.as_slice();
         let mut books = BTreeMap::new();
-        while let [worker, at_us, slots, seen, recent, tail @ ..] = rest {
-            let worker = u32::try_from(*worker).map_err(|_| foreign())?;
+        while let [line, at_us, slots, seen, recent, tail @ ..] = rest {
             let (book, after) = Book::read(tail, *seen, *recent).ok_or_else(foreign)?;
             let (at_us, slots) = (*at_us, usize::try_from(*slots).map_err(|_| foreign())?);
             books.insert(
-                worker,
+                *line,
                 Book {
                     at_us,
                     slots,

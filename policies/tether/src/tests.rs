@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 use super::Tether;
 
+mod bound;
+mod shares;
+
 const SECOND_US: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,6 +17,7 @@ struct Job {
     id: u64,
     arrival_us: u64,
     state: u32,
+    tenant: u32,
     flags: u32,
     prompt: u32,
     computed: u32,
@@ -24,6 +28,22 @@ struct Job {
 }
 
 fn decide(policy: &mut Tether, header: &Header, jobs: &[Job], histogram: &[u32]) -> Plan {
+    decide_of(policy, header, jobs, &[], histogram)
+}
+
+/// A tenant as (weight, input tokens, output tokens, jobs that wait, backlogged edge).
+type Tenant = (f32, u64, u64, u32, u32);
+
+fn decide_of(
+    policy: &mut Tether,
+    header: &Header,
+    jobs: &[Job],
+    tenants: &[Tenant],
+    histogram: &[u32],
+) -> Plan {
+    let of = |field: fn(&Tenant) -> u64| tenants.iter().map(field).collect::<Vec<_>>();
+    let counts = |field: fn(&Tenant) -> u32| tenants.iter().map(field).collect::<Vec<_>>();
+    let weights: Vec<f32> = tenants.iter().map(|tenant| tenant.0).collect();
     let u64s = |field: fn(&Job) -> u64| jobs.iter().map(field).collect::<Vec<_>>();
     let u32s = |field: fn(&Job) -> u32| jobs.iter().map(field).collect::<Vec<_>>();
     let f32s = |field: fn(&Job) -> f32| jobs.iter().map(field).collect::<Vec<_>>();
@@ -31,6 +51,7 @@ fn decide(policy: &mut Tether, header: &Header, jobs: &[Job], histogram: &[u32])
         Column::U64s(&u64s(|job| job.id)),
         Column::U64s(&u64s(|job| job.arrival_us)),
         Column::U32s(&u32s(|job| job.state)),
+        Column::U32s(&u32s(|job| job.tenant)),
         Column::U32s(&u32s(|job| job.flags)),
         Column::U32s(&u32s(|job| job.prompt)),
         Column::U32s(&u32s(|job| job.computed)),
@@ -38,6 +59,11 @@ fn decide(policy: &mut Tether, header: &Header, jobs: &[Job], histogram: &[u32])
         Column::F32s(&f32s(|job| job.remaining)),
         Column::U32s(&u32s(|job| job.predicted_at)),
         Column::F32s(&f32s(|job| job.sigma)),
+        Column::F32s(&weights),
+        Column::U64s(&of(|tenant| tenant.1)),
+        Column::U64s(&of(|tenant| tenant.2)),
+        Column::U32s(&counts(|tenant| tenant.3)),
+        Column::U32s(&counts(|tenant| tenant.4)),
         Column::U32s(histogram),
     ];
     policy.decide(&Snapshot::new(header, &columns))
@@ -222,22 +248,36 @@ fn options_out_of_range_are_refused() {
     let refused = |toml| Tether::default().configure(toml).unwrap_err();
     assert!(refused("late = -1").contains("`late`"));
     assert!(refused("max_slowdown = -1").contains("`max_slowdown`"));
-    assert!(refused("slack = 1").contains("late, max_slowdown"));
+    assert!(refused("true_slowdown = -1").contains("`true_slowdown`"));
+    assert!(refused("fair = 1").contains("`fair`"));
+    assert!(refused("slack = 1").contains("late, max_slowdown, true_slowdown, fair"));
 }
 
-/// Every job's finish, second by second on one slot, under the policy or by arrival.
-fn serve(jobs: &[(u64, u16)], by_arrival: bool) -> Vec<u64> {
+/// A job as it will come: at that second, with so many tokens, of which so many are predicted.
+#[derive(Debug, Clone, Copy)]
+struct Coming {
+    at: u64,
+    length: u16,
+    predicted: f32,
+}
+
+/// When every job came and ended, second by second on one slot, under the policy or by arrival.
+/// While there are `room` jobs, the next one stays away.
+fn serve(config: &str, jobs: &[Coming], room: usize, by_arrival: bool) -> Vec<(u64, u64)> {
     let mut policy = Tether::default();
-    policy.configure("late = 0\nmax_slowdown = 0").unwrap();
+    policy.configure(config).unwrap();
     let mut here: Vec<Job> = Vec::new();
-    let mut finish = vec![0; jobs.len()];
+    let mut times = vec![(0, 0); jobs.len()];
     let mut to_come = jobs.iter().zip(1u64..).peekable();
     for second in 0.. {
-        while let Some((&(at, length), id)) = to_come.next_if(|(job, _)| job.0 <= second) {
+        while here.len() < room
+            && let Some((coming, id)) = to_come.next_if(|(job, _)| job.at <= second)
+        {
+            times[id as usize - 1].0 = second;
             here.push(Job {
                 id,
-                arrival_us: at * SECOND_US,
-                remaining: f32::from(length),
+                arrival_us: second * SECOND_US,
+                remaining: coming.predicted,
                 ..Job::default()
             });
         }
@@ -257,13 +297,13 @@ fn serve(jobs: &[(u64, u16)], by_arrival: bool) -> Vec<u64> {
             };
         }
         let at = here.iter().position(|job| job.id == next).unwrap();
-        here[at].remaining -= 1.0;
-        if here[at].remaining <= 0.0 {
-            finish[next as usize - 1] = second + 1;
+        here[at].generated += 1;
+        if here[at].generated == u32::from(jobs[next as usize - 1].length) {
+            times[next as usize - 1].1 = second + 1;
             here.remove(at);
         }
     }
-    finish
+    times
 }
 
 /// The longest of [`the_longest_time_is_that_of_arrival_order`].
@@ -280,15 +320,16 @@ proptest! {
         gaps in prop::collection::vec((0u64..12, 1u16..LONGEST), 1..40),
     ) {
         let mut at = 0;
-        let jobs: Vec<(u64, u16)> = gaps
+        let jobs: Vec<Coming> = gaps
             .iter()
             .map(|&(gap, length)| {
                 at += gap;
-                (at, length)
+                Coming { at, length, predicted: f32::from(length) }
             })
             .collect();
         let times = |by_arrival| -> Vec<u64> {
-            serve(&jobs, by_arrival).iter().zip(&jobs).map(|(end, job)| end - job.0).collect()
+            let times = serve("late = 0\nmax_slowdown = 0", &jobs, usize::MAX, by_arrival);
+            times.iter().map(|(came, ended)| ended - came).collect()
         };
         let (ours, fcfs) = (times(false), times(true));
         let longest = fcfs.iter().max().map(|most| most + u64::from(LONGEST));
