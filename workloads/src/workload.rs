@@ -21,8 +21,8 @@ pub struct Arrival {
     pub prompt_tokens: u32,
     /// Length of the response, at least 1.
     pub output_tokens: u32,
-    /// The most tokens that its response may have, as its client or the server says; `u32::MAX` where
-    /// nobody does. Never what the response will have: predictors and policies see this.
+    /// The most tokens that its response may have, as its client or the server says; `u32::MAX`
+    /// where nobody does. Never what the response will have: predictors and policies see this.
     pub limit_tokens: u32,
     /// Who sent it: an index into the provenance's tenants, 0 where there is one tenant.
     pub tenant: u32,

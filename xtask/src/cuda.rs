@@ -68,8 +68,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
     workspace::run(&mut cargo)
 }
 
-/// Type checks and lints of what only a build with CUDA compiles: of all crates, so that others have
-/// the features that they have in the other lints, and only those that know CUDA are checked again.
+/// Type checks and lints of what only a build with CUDA compiles: of all crates, so that others
+/// have the features that they have in the other lints, and only those that know CUDA are checked
+/// again.
 pub(crate) fn check() -> anyhow::Result<()> {
     let root = workspace::root();
     let mut cargo = workspace::cargo(&root);

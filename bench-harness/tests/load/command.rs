@@ -109,7 +109,7 @@ async fn a_comparison_is_paired_and_switches_before_each_run() {
     let told_turns = document["worker"]["order"].as_array().unwrap();
     let told_turns = told_turns.iter().map(|line| line.as_str().unwrap());
     let told_turns = told_turns.flat_map(|line| line.split_once(": ").unwrap().1.split(", "));
-    // The command may be what starts the server, so it ran once before the server was asked anything.
+    // The command may be what starts the server, so it ran once before anything was asked.
     assert!(
         turns.lines().eq(["fcfs"].into_iter().chain(told_turns)),
         "{turns}"

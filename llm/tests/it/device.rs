@@ -74,9 +74,9 @@ fn apart(path: &Path, floats: Floats) -> f32 {
 fn alike(path: &Path) {
     let error = apart(path, Floats::F32);
     assert!(error < 1e-4, "{error}");
-    // A bf16 has 8 bits, the last of which is half a percent at most; layers add a few of them up.
+    // A bf16 has 8 bits, so that what it rounds away is up to 0.4 % of a number.
     let error = apart(path, Floats::Bf16);
-    assert!((1e-4..0.1).contains(&error), "{error}");
+    assert!((1e-4..0.05).contains(&error), "{error}");
 }
 
 /// Weights with what Qwen2 has beside Llama, biases, and Qwen3, norms of heads.

@@ -30,7 +30,9 @@ impl Server {
     async fn outcome(&self) -> Value {
         loop {
             let canary = self.canary().await;
-            if canary["stage"] != "running" {
+            // One that promotes itself has passed for a moment before it is promoted.
+            let passing = canary["promote"] == true && canary["stage"] == "passed";
+            if canary["stage"] != "running" && !passing {
                 return canary;
             }
         }
