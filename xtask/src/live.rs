@@ -60,6 +60,7 @@ pub(crate) fn run(seeds: u64) -> anyhow::Result<()> {
     println!("serving on {url}");
     // Somebody must read on, or the server would wait to write.
     std::thread::spawn(move || lines.for_each(drop));
+    // Twice what a core can do, for a minute or so: where nobody waits, no order is better.
     let load = [
         "load",
         "--url",
@@ -71,9 +72,9 @@ pub(crate) fn run(seeds: u64) -> anyhow::Result<()> {
         "--workload",
         "industrial",
         "--requests",
-        "40",
+        "60",
         "--rate",
-        "2",
+        "6",
         "--max-prompt-tokens",
         "128",
         "--max-output-tokens",
