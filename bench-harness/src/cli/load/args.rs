@@ -134,7 +134,8 @@ pub(super) struct ComparisonArgs {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     pub(super) seed: u64,
-    /// Change the policy with this command of the shell, {policy} standing for its name
+    /// Change the policy with this command of the shell, {policy} standing for its name; it runs
+    /// once before anything is asked too, so it may be what starts the server
     #[arg(long, value_name = "COMMAND", requires = "compare")]
     pub(super) switch_command: Option<String>,
     /// Otherwise POST {"policy": NAME} to /admin/policy here
