@@ -87,7 +87,7 @@ impl<P> Cache<P> {
         &self.pool
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "cuda")))]
     pub(crate) fn pool_mut(&mut self) -> &mut P {
         &mut self.pool
     }

@@ -24,7 +24,8 @@ const INSIDE: &str = "nvidia/cu13";
 /// What a type check is told of the GPU; it makes no difference there.
 const COMPUTE: &str = "80";
 
-/// Bring a CUDA toolkit and build `elis` with it: 1.2 GB, and some ten minutes of a core
+/// Bring a CUDA toolkit and build `elis` and `elis-predictor` with it: 1.2 GB, and some ten
+/// minutes of a core
 #[derive(Debug, Args)]
 pub(crate) struct Cuda {
     /// Compute capability of the GPU, as in 90; newer GPUs run what is built for older ones
@@ -37,14 +38,9 @@ pub(crate) fn run(options: &Cuda) -> anyhow::Result<()> {
     let root = workspace::root();
     let toolkit = Toolkit::bring(&root)?;
     let mut cargo = toolkit.cargo(&root, &options.compute)?;
-    cargo.args([
-        "build",
-        "--release",
-        "-p",
-        "elis-host",
-        "--features",
-        "cuda",
-    ]);
+    cargo.args(["build", "--release", "--bins"]);
+    cargo.args(["-p", "elis-host", "-p", "elis-predictor"]);
+    cargo.args(["--features", "elis-host/cuda,elis-predictor/cuda"]);
     workspace::run(cargo.arg("--target-dir").arg(target_dir(&root)))?;
     let elis = target_dir(&root).join("release/elis");
     println!("built; on a machine with a GPU and a driver from 580 on:");
@@ -56,12 +52,22 @@ pub(crate) fn run(options: &Cuda) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests of models, on the GPU of this machine.
+/// The tests of models and of the predictor, on the GPU of this machine.
 pub(crate) fn test() -> anyhow::Result<()> {
     let root = workspace::root();
     let toolkit = Toolkit::bring(&root)?;
     let mut cargo = toolkit.cargo(&root, COMPUTE)?;
-    cargo.args(["test", "-p", "elis-llm", "--features", "cuda"]);
+    cargo.args([
+        "test",
+        "-p",
+        "elis-llm",
+        "-p",
+        "elis-predictor",
+        "--lib",
+        "--test",
+        "it",
+    ]);
+    cargo.args(["--features", "elis-llm/cuda,elis-predictor/cuda"]);
     cargo.arg("--target-dir").arg(target_dir(&root));
     cargo.env("ELIS_TEST_DEVICE", "cuda:0");
     cargo.env("LD_LIBRARY_PATH", toolkit.libraries());

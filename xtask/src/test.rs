@@ -10,7 +10,7 @@ use crate::{cuda, interpreted, models, policies, workspace};
 /// What is tested.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Only the tests of models, on the NVIDIA GPU of this machine
+    /// Only the tests of models and of the predictor, on the NVIDIA GPU of this machine
     #[arg(long)]
     cuda: bool,
 }

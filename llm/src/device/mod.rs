@@ -7,7 +7,7 @@
 //! host memory, and one kernel of our own, which writes keys and values into their blocks. Those
 //! parts do not know candle, so that tests can run them on a driver that is none. All copies and
 //! kernels of a model are on one stream: they happen in the order in which they were asked for,
-//! and nothing waits but the logits.
+//! and nothing waits but the end of an iteration.
 
 mod batch;
 #[cfg(feature = "cuda")]
@@ -217,8 +217,11 @@ impl Backend for DeviceBackend {
         self.logits.clear();
         if !parts.is_empty() {
             let batch = Batch::of(parts, self.model.cells());
-            let logits = self.model.forward(&batch, self.cache.pool())?;
-            self.logits = logits.flatten_all()?.to_vec1()?;
+            match self.model.forward(&batch, self.cache.pool())? {
+                Some(logits) => self.logits = logits.flatten_all()?.to_vec1()?,
+                // An iteration is over when its work is: its time is measured.
+                None => self.model.device.synchronize()?,
+            }
         }
         Ok(&mut self.logits)
     }

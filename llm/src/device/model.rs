@@ -115,8 +115,8 @@ impl DeviceModel {
         self.cells().block_len() * self.dtype.size_in_bytes()
     }
 
-    /// The logits of the wanted rows, as floats.
-    pub(super) fn forward(&self, batch: &Batch, pool: &DevicePool) -> Result<Tensor> {
+    /// The logits of the wanted rows, as floats; `None` where no row is wanted.
+    pub(super) fn forward(&self, batch: &Batch, pool: &DevicePool) -> Result<Option<Tensor>> {
         let device = &self.device;
         let positions = Tensor::new(batch.positions.as_slice(), device)?;
         let group = |group: &Group| {
@@ -137,13 +137,17 @@ impl DeviceModel {
         for index in 0..self.layers.len() {
             x = self.layer(index, &x, &inputs, pool)?;
         }
+        // The driver launches no kernel over nothing: it calls that an invalid argument.
+        if batch.wanted.is_empty() {
+            return Ok(None);
+        }
         let wanted = Tensor::new(batch.wanted.as_slice(), device)?;
         let x = rms_norm(
             &x.index_select(&wanted, 0)?,
             &self.norm,
             self.config.epsilon,
         )?;
-        product(&x, &self.head.t()?)?.to_dtype(DType::F32)
+        product(&x, &self.head.t()?)?.to_dtype(DType::F32).map(Some)
     }
 
     fn layer(
@@ -282,7 +286,13 @@ impl Reader<'_> {
     ) -> std::result::Result<Tensor, LoadError> {
         let mut values = Vec::new();
         for (name, &shape) in names.iter().zip(shapes) {
-            values.extend(self.tensors.matrix(name, shape)?.floats());
+            let part = self.tensors.matrix(name, shape)?.into_floats();
+            // Most have one part, which may be gigabytes.
+            if values.is_empty() {
+                values = part;
+            } else {
+                values.extend(part);
+            }
         }
         let outputs = shapes.iter().map(|shape| shape.0).sum();
         self.place(values, &[outputs, shapes[0].1])
@@ -335,7 +345,7 @@ impl Reader<'_> {
             let rows = self
                 .tensors
                 .matrix(&weight, (outputs, config.width))?
-                .floats();
+                .into_floats();
             let name = format!("blk.{index}.{part}.bias");
             let own = self.tensors.has(&name);
             biased |= own;

@@ -46,6 +46,14 @@ impl Matrix {
         all
     }
 
+    /// The same, without a copy of what are floats already.
+    pub(crate) fn into_floats(self) -> Vec<f32> {
+        match self.values {
+            Values::Floats(values) => values,
+            Values::Blocks(..) => self.floats(),
+        }
+    }
+
     fn format(&self) -> Option<Format> {
         match &self.values {
             Values::Floats(_) => None,

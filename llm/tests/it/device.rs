@@ -114,11 +114,16 @@ fn devices_compute_what_the_processor_does() {
 }
 
 #[test]
-fn an_empty_iteration_gives_nothing() {
+fn an_iteration_without_logits_gives_nothing() {
     let folder = tempfile::tempdir().unwrap();
     toy::write_folder(folder.path(), &toy::weights(1));
     let mut backend = backend(folder.path(), Floats::F32, 2);
     assert_eq!(backend.forward(&[]), Ok([].as_mut_slice()));
+    // A chunk of a prompt, of which nobody wants logits: the driver launches nothing over no row.
+    let mut sequence = Sequence::new(&[1, 2, 3]);
+    sequence.prepare(2, backend.cache()).unwrap();
+    let chunk = [sequence.part(2)];
+    assert_eq!(backend.forward(&chunk), Ok([].as_mut_slice()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use elis_predictor::encoder::{self, Encoder, Precision};
+use elis_predictor::encoder::{self, Backend, Encoder, Precision};
 use elis_predictor::learn::{Corpus, Vectors, embed};
 use elis_workloads::responses::{self, Response};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -86,11 +86,26 @@ pub(crate) fn bar(what: &'static str) -> ProgressBar {
     bar
 }
 
-/// Opens an encoder, quantised: what the kernels here are fastest with.
-pub(crate) fn open_encoder(name: &str, threads: usize) -> anyhow::Result<Encoder> {
+/// What computes.
+#[derive(Debug, Args)]
+pub(crate) struct Computing {
+    /// What encodes, and trains: cpu (our kernels), candle, or cuda:N in a build with CUDA.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub(crate) device: Backend,
+    /// Threads of the encoder on the CPU.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
+
+/// Opens an encoder; for our kernels quantised, which is what they are fastest with.
+fn open_encoder(name: &str, computing: &Computing) -> anyhow::Result<Encoder> {
     let options = encoder::Options {
-        precision: Precision::Q8,
-        threads,
+        precision: match computing.device {
+            Backend::Ragged => Precision::Q8,
+            Backend::Candle | Backend::Cuda(_) => Precision::F32,
+        },
+        backend: computing.device,
+        threads: computing.threads,
         ..encoder::Options::default()
     };
     Encoder::open(name, &options).with_context(|| format!("the encoder {name}"))
@@ -100,11 +115,11 @@ pub(crate) fn open_encoder(name: &str, threads: usize) -> anyhow::Result<Encoder
 pub(crate) fn vectors(
     corpus: &Corpus,
     name: &str,
-    threads: usize,
+    computing: &Computing,
     steps_max: u32,
     cache: &Path,
 ) -> anyhow::Result<Vectors> {
-    let mut encoder = open_encoder(name, threads)?;
+    let mut encoder = open_encoder(name, computing)?;
     let bar = bar("encoding");
     let vectors = embed(
         corpus,

@@ -10,7 +10,7 @@ use clap::Args;
 use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
 use elis_predictor::trained::{Card, Figures, Provenance, Trained};
 
-use super::corpus::{Data, bar, vectors};
+use super::corpus::{Computing, Data, bar, vectors};
 
 /// Longest examples that help shows.
 const EXAMPLES: &str = "Examples:
@@ -62,9 +62,8 @@ pub(crate) struct Train {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Threads of the encoder.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    computing: Computing,
 }
 
 /// What `--members` may be.
@@ -83,7 +82,7 @@ impl Train {
         let vectors = if recipe.needs_encoder() {
             let cache = self.out.join("embeddings.bin");
             let windows = recipe.windows_encoded(self.steps);
-            vectors(&corpus, &self.encoder, self.threads, windows, &cache)?
+            vectors(&corpus, &self.encoder, &self.computing, windows, &cache)?
         } else {
             Vectors::default()
         };
@@ -146,7 +145,7 @@ impl Train {
             recipe.arrival_fit.epochs = epochs;
             recipe.later_fit.epochs = epochs;
         }
-        Ok(recipe)
+        Ok(recipe.on(self.computing.device))
     }
 
     fn later_head(&self) -> &str {

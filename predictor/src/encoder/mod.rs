@@ -12,6 +12,7 @@ use std::path::Path;
 use elis_ragged::Cpu;
 pub use elis_ragged::Precision;
 
+mod backend;
 mod bert;
 mod error;
 mod folder;
@@ -21,6 +22,7 @@ mod stock;
 mod tokens;
 mod weights;
 
+pub use backend::Backend;
 use bert::Bert;
 pub use error::EncoderError;
 pub use folder::Pooling;
@@ -31,18 +33,6 @@ use stock::Stock;
 pub use tokens::Keep;
 use tokens::Tokens;
 use weights::Weights;
-
-/// What multiplies the matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Backend {
-    /// Our kernels over packed sequences, on the CPU.
-    #[default]
-    Ragged,
-    /// Candle on the CPU, floats only; on as many threads as candle likes.
-    Candle,
-    /// Candle on the NVIDIA GPU of this index, floats only; needs the feature `cuda`.
-    Cuda(usize),
-}
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -244,24 +234,13 @@ impl Encoder {
 
 #[cfg(feature = "candle")]
 fn by_candle(folder: &Path, bytes: Vec<u8>, options: &Options) -> Result<Model, EncoderError> {
-    use candle_core::Device;
-
     if options.precision != Precision::F32 {
         return Err(EncoderError::Backend {
             what: "candle's BERT multiplies floats only",
             advice: "take the precision f32, or the ragged backend",
         });
     }
-    let device = match options.backend {
-        Backend::Cuda(_) if !cfg!(feature = "cuda") => {
-            return Err(EncoderError::Backend {
-                what: "this build has no CUDA",
-                advice: "build with the feature `cuda`, or take another backend",
-            });
-        }
-        Backend::Cuda(index) => Device::new_cuda(index)?,
-        _ => Device::Cpu,
-    };
+    let device = options.backend.device()?;
     Ok(Model::Candle(Box::new(Stock::new(folder, bytes, device)?)))
 }
 

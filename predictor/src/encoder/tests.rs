@@ -20,6 +20,13 @@ const TEXTS: [&str; 6] = [
     "zzzz 漢字 \u{1F980} \0 \u{202e}x",
 ];
 
+/// Candle on the device that `ELIS_TEST_DEVICE` names, which is the processor unless `cargo xtask
+/// test --cuda` sets it.
+#[cfg(feature = "candle")]
+pub(crate) fn candle() -> Backend {
+    std::env::var("ELIS_TEST_DEVICE").map_or(Backend::Candle, |name| name.parse().unwrap())
+}
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| {
         let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
@@ -47,7 +54,7 @@ fn floats_agree_with_candle() {
         let small = Small::with(hidden, heads).write();
         let mut ours = small.load(Options::default());
         let mut stock = small.load(Options {
-            backend: Backend::Candle,
+            backend: candle(),
             ..Options::default()
         });
         let ours = ours.encode(&TEXTS).unwrap();

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::net::Net;
+use crate::encoder::{Backend, EncoderError};
 use crate::head::{Head, HeadError, Shape, standardise};
 
 /// Rows with what they should come to.
@@ -49,6 +50,9 @@ pub struct FitOptions {
     pub spread_bins: f32,
     /// Seed of the first weights, the order of the rows and what is dropped.
     pub seed: u64,
+    /// What computes: candle on the processor, or on a GPU. There sums come in any order, and the
+    /// same seed gives nearly the same head.
+    pub backend: Backend,
 }
 
 impl Default for FitOptions {
@@ -63,6 +67,7 @@ impl Default for FitOptions {
             drop_hidden: 0.2,
             spread_bins: 1.0,
             seed: 0,
+            backend: Backend::default(),
         }
     }
 }
@@ -103,6 +108,9 @@ pub enum FitError {
     /// What was kept of an interrupted fit cannot be read, or nothing can be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The backend is not there.
+    #[error(transparent)]
+    Backend(#[from] EncoderError),
     /// Candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -228,7 +236,9 @@ struct Run {
 impl Run {
     fn begun(task: &Task<'_>) -> Result<Self, FitError> {
         let mut rng = ChaCha8Rng::seed_from_u64(task.options.seed);
-        let net = Net::new(task.shape, &start(task.shape, &task.targets), &mut rng)?;
+        let device = task.options.backend.device()?;
+        let start = start(task.shape, &task.targets);
+        let net = Net::new(task.shape, &start, device, &mut rng)?;
         Ok(Self {
             optimiser: optimiser(&net, task.options)?,
             optimiser_steps: 0,
@@ -244,12 +254,14 @@ impl Run {
     fn resumed(task: &Task<'_>, kept: Checkpoint) -> Result<Self, FitError> {
         let mut rng = ChaCha8Rng::seed_from_u64(task.options.seed);
         rng.set_word_pos(kept.word_pos);
-        let net = Net::of_layers(&kept.layers)?;
+        let device = task.options.backend.device()?;
+        let best_net = Net::of_layers(&kept.best_layers, device.clone())?;
+        let net = Net::of_layers(&kept.layers, device)?;
         let best = kept.epochs.iter().copied().reduce(|best, epoch| {
             let better = epoch.validation_mae_tokens < best.validation_mae_tokens;
             if better { epoch } else { best }
         });
-        let head = task.head(&Net::of_layers(&kept.best_layers)?)?;
+        let head = task.head(&best_net)?;
         Ok(Self {
             optimiser: optimiser(&net, task.options)?,
             optimiser_steps: 0,
@@ -413,6 +425,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::encoder::tests::candle;
     use crate::head::{Bins, Input, Spec};
 
     /// Lengths that depend on the first of two inputs.
@@ -447,6 +460,7 @@ mod tests {
             seed,
             drop_inputs: 0.0,
             drop_hidden: 0.0,
+            backend: candle(),
             ..FitOptions::default()
         }
     }

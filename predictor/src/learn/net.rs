@@ -11,6 +11,7 @@ use crate::head::{Layer, Shape};
 /// Trainable layers.
 pub(super) struct Net {
     layers: Vec<(Var, Var)>,
+    device: Device,
 }
 
 impl Net {
@@ -18,6 +19,7 @@ impl Net {
     pub(super) fn new(
         shape: &Shape,
         start: &[f32],
+        device: Device,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, FitError> {
         let sizes = shape.layers();
@@ -29,30 +31,32 @@ impl Net {
             let weights: Vec<f32> = (0..outputs * inputs)
                 .map(|_| rng.random_range(-bound..=bound))
                 .collect();
-            let weights = Tensor::from_vec(weights, (outputs, inputs), &Device::Cpu)?;
+            let weights = Tensor::from_vec(weights, (outputs, inputs), &device)?;
             let bias = if i == last {
-                Tensor::from_slice(start, outputs, &Device::Cpu)?
+                Tensor::from_slice(start, outputs, &device)?
             } else {
-                Tensor::zeros(outputs, DType::F32, &Device::Cpu)?
+                Tensor::zeros(outputs, DType::F32, &device)?
             };
             Ok((Var::from_tensor(&weights)?, Var::from_tensor(&bias)?))
         };
         let layers = sizes.into_iter().enumerate().map(layer);
         Ok(Self {
             layers: layers.collect::<Result<_, FitError>>()?,
+            device,
         })
     }
 
     /// Layers that were kept.
-    pub(super) fn of_layers(layers: &[Layer]) -> Result<Self, FitError> {
+    pub(super) fn of_layers(layers: &[Layer], device: Device) -> Result<Self, FitError> {
         let layer = |layer: &Layer| {
             let size = (layer.outputs, layer.inputs);
-            let weights = Tensor::from_slice(&layer.weights, size, &Device::Cpu)?;
-            let bias = Tensor::from_slice(&layer.bias, layer.outputs, &Device::Cpu)?;
+            let weights = Tensor::from_slice(&layer.weights, size, &device)?;
+            let bias = Tensor::from_slice(&layer.bias, layer.outputs, &device)?;
             Ok((Var::from_tensor(&weights)?, Var::from_tensor(&bias)?))
         };
         Ok(Self {
             layers: layers.iter().map(layer).collect::<Result<_, FitError>>()?,
+            device,
         })
     }
 
@@ -74,18 +78,19 @@ impl Net {
     ) -> Result<f32, FitError> {
         let (width, outputs) = (shape.width(), shape.outputs());
         let count = x.len() / width;
-        let keep = keep(x.len(), options.drop_inputs, rng);
-        x.iter_mut().zip(&keep).for_each(|(x, keep)| *x *= keep);
-        let mut h = Tensor::from_vec(x, (count, width), &Device::Cpu)?;
+        let kept = keep(x.len(), options.drop_inputs, rng);
+        x.iter_mut().zip(&kept).for_each(|(x, keep)| *x *= keep);
+        let mut h = Tensor::from_vec(x, (count, width), &self.device)?;
         for (i, (w, b)) in self.layers.iter().enumerate() {
             if i > 0 {
                 let size = h.dims2()?;
-                let keep = keep_tensor(size, options.drop_hidden, rng)?;
-                h = h.relu()?.mul(&keep)?;
+                let kept = keep(size.0 * size.1, options.drop_hidden, rng);
+                let kept = Tensor::from_vec(kept, size, &self.device)?;
+                h = h.relu()?.mul(&kept)?;
             }
             h = h.matmul(&w.t()?)?.broadcast_add(b)?;
         }
-        let y = Tensor::from_vec(y, (count, outputs), &Device::Cpu)?;
+        let y = Tensor::from_vec(y, (count, outputs), &self.device)?;
         let loss = if shape.bins.is_some() {
             let log = ops::log_softmax(&h, 1)?;
             (y.mul(&log)?.sum_all()?.neg()? / count as f64)?
@@ -122,12 +127,4 @@ fn keep(count: usize, share: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
         }
     };
     (0..count).map(|_| draw()).collect()
-}
-
-fn keep_tensor(
-    size: (usize, usize),
-    share: f32,
-    rng: &mut ChaCha8Rng,
-) -> candle_core::Result<Tensor> {
-    Tensor::from_vec(keep(size.0 * size.1, share, rng), size, &Device::Cpu)
 }

@@ -8,6 +8,7 @@ use super::corpus::Corpus;
 use super::embed::Vectors;
 use super::fit::{Epoch, FitError, FitOptions, Rows, fit, mae};
 use super::sampling::{Sample, Step, rows};
+use crate::encoder::Backend;
 use crate::head::{Bins, Head, Input, Shape, Spec};
 
 /// Steps that a network has to learn in, at the least.
@@ -159,6 +160,14 @@ impl Recipe {
             later: later.clone(),
             later_fit: at_later.later_fit.clone(),
         })
+    }
+
+    /// The same, computed elsewhere.
+    #[must_use]
+    pub fn on(mut self, backend: Backend) -> Self {
+        self.arrival_fit.backend = backend;
+        self.later_fit.backend = backend;
+        self
     }
 
     /// The same with epochs enough for few samples: over some hundred prompts an epoch is a handful

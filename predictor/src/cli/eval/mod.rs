@@ -19,7 +19,7 @@ use elis_predictor::learn::{
 use elis_predictor::trained::{Card, Trained};
 use serde::Serialize;
 
-use super::corpus::{Data, vectors};
+use super::corpus::{Computing, Data, vectors};
 
 const EXAMPLES: &str = "Examples:
   elis-predictor eval --predictor models/predictor --data responses.jsonl
@@ -53,9 +53,8 @@ pub(crate) struct Eval {
     /// A folder for the tables (report.md), the page (report.html) and the figures (report.json).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Threads of the encoder.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    computing: Computing,
 }
 
 /// Everything that was found out.
@@ -90,7 +89,7 @@ impl Eval {
             // Without windows to encode, what `train` kept serves whatever --steps it had.
             let reads_windows = card.later.spec.reads_windows();
             let windows = if reads_windows { self.steps } else { 0 };
-            vectors(&corpus, name, self.threads, windows, &cache)?
+            vectors(&corpus, name, &self.computing, windows, &cache)?
         };
         let report = self.report(&mut trained, &corpus, &vectors)?;
         let text = tables::markdown(&report);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Backend, Embeddings, Encoder, Options, Precision};
-use super::least_cosine;
+use super::super::{Embeddings, Encoder, Options, Precision};
+use super::{candle, least_cosine};
 
 /// The folder of all-MiniLM-L6-v2. Where it is absent the test says so and passes, except where
 /// `ELIS_NEEDS_MODELS=1` is set.
@@ -49,7 +49,7 @@ fn real_weights_give_what_candle_gives() {
     let stock = encode(
         &folder,
         Options {
-            backend: Backend::Candle,
+            backend: candle(),
             ..Options::default()
         },
     );
