@@ -1,4 +1,4 @@
-//! CUDA on machines that have nothing of it: type checks with a compiler that compiles nothing, the
+//! CUDA on machines that have nothing of it: checks with a compiler that compiles nothing, the
 //! compiler of our own kernels, and a toolkit to build with, all from packages of the Python index.
 
 use std::fs;
@@ -23,6 +23,9 @@ const INSIDE: &str = "nvidia/cu13";
 
 /// What a type check is told of the GPU; it makes no difference there.
 const COMPUTE: &str = "80";
+
+/// The features of crates that know CUDA.
+const FEATURES: &str = "elis-llm/cuda,elis-predictor/cuda";
 
 /// Bring a CUDA toolkit and build `elis` and `elis-predictor` with it: 1.2 GB, and some ten
 /// minutes of a core
@@ -67,24 +70,21 @@ pub(crate) fn test() -> anyhow::Result<()> {
         "--test",
         "it",
     ]);
-    cargo.args(["--features", "elis-llm/cuda,elis-predictor/cuda"]);
+    cargo.args(["--features", FEATURES]);
     cargo.arg("--target-dir").arg(target_dir(&root));
     cargo.env("ELIS_TEST_DEVICE", "cuda:0");
     cargo.env("LD_LIBRARY_PATH", toolkit.libraries());
     workspace::run(&mut cargo)
 }
 
-/// Type checks and lints of what only a build with CUDA compiles: of all crates, so that others
-/// have the features that they have in the other lints, and only those that know CUDA are checked
-/// again.
-pub(crate) fn check() -> anyhow::Result<()> {
-    let root = workspace::root();
-    let mut cargo = workspace::cargo(&root);
-    cargo.args(["clippy", "--workspace"]);
-    cargo.args(["--features", "elis-llm/cuda,elis-predictor/cuda"]);
-    cargo.args(["--", "--deny", "warnings"]);
+/// A cargo for checks of everything, what only a build with CUDA compiles included: what is checked
+/// needs no compiler of kernels, only one that build scripts take for it.
+pub(crate) fn checking(root: &Path, command: &[&str]) -> anyhow::Result<Command> {
+    let mut cargo = workspace::cargo(root);
+    cargo.args(command).args(["--features", FEATURES]);
     cargo.env("CUDA_COMPUTE_CAP", COMPUTE);
-    workspace::run(cargo.env("PATH", path_with(&root.join("xtask/cuda"))?))
+    cargo.env("PATH", path_with(&root.join("xtask/cuda"))?);
+    Ok(cargo)
 }
 
 /// Brings NVRTC, and says where its library is.

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::{cuda, interpreted, models, policies, workspace};
+
+/// Builds what the tests need.
+const BUILD: [&str; 4] = ["build", "--workspace", "--bins", "--tests"];
 
 /// What is tested.
 #[derive(Debug, Args)]
@@ -29,21 +32,37 @@ pub(crate) fn run(options: &Test) -> anyhow::Result<()> {
     step("policies", policies::run)?;
     optional("policies in Python and JavaScript", interpreted::run);
     optional("models", models::run);
-    let lints = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ];
-    cargo("lints", &lints)?;
-    step("lints of what is for CUDA only", cuda::check)?;
+    step("lints", lints)?;
     // With the tests, so that dependencies are built once, with the features that both need.
-    cargo("build", &["build", "--workspace", "--bins", "--tests"])?;
+    cargo("build", &BUILD)?;
+    step("warnings of the build", no_warnings)?;
     step("tests", tests)?;
     step("documentation", documentation)?;
     println!("== all of it passed");
+    Ok(())
+}
+
+/// Lints of everything, what is for CUDA only included: one pass for both, since a second would
+/// check half of the dependencies again.
+fn lints() -> anyhow::Result<()> {
+    let command = ["clippy", "--workspace", "--all-targets"];
+    let mut clippy = cuda::checking(&workspace::root(), &command)?;
+    workspace::run(clippy.args(["--", "--deny", "warnings"]))
+}
+
+/// What the compiler warns of where CUDA is off, which the lints do not see. Nothing is compiled:
+/// cargo says again what it said.
+fn no_warnings() -> anyhow::Result<()> {
+    let mut cargo = workspace::cargo(&workspace::root());
+    cargo.args(BUILD).args(["--quiet", "--message-format=json"]);
+    let output = cargo.output().context("cannot run cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| {
+        let said: serde_json::Value = serde_json::from_str(line).ok()?;
+        said["message"]["rendered"].as_str().map(str::to_owned)
+    });
+    let messages: Vec<String> = messages.collect();
+    ensure!(messages.is_empty(), "{}", messages.concat());
     Ok(())
 }
 
@@ -57,9 +76,9 @@ fn tests() -> anyhow::Result<()> {
 }
 
 fn documentation() -> anyhow::Result<()> {
-    let mut doc = workspace::cargo(&workspace::root());
-    doc.env("RUSTDOCFLAGS", "--deny warnings");
-    workspace::run(doc.args(["doc", "--workspace", "--no-deps"]))
+    // With the features of the lints, which have checked the dependencies.
+    let mut doc = cuda::checking(&workspace::root(), &["doc", "--workspace", "--no-deps"])?;
+    workspace::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {

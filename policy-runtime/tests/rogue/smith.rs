@@ -41,7 +41,6 @@ fn module(seed: u64, exports: Option<Vec<u8>>) -> Vec<u8> {
         max_memory32_bytes: 1 << 20,
         generate_custom_sections: false,
         // What this host has switched off would be refused unseen.
-        compact_imports_enabled: false,
         exceptions_enabled: false,
         gc_enabled: false,
         memory64_enabled: false,
