@@ -29,17 +29,29 @@ pub(crate) fn run(options: &Test) -> anyhow::Result<()> {
         "the core without std",
         &["check", "-p", "elis-scheduler", "--target", "wasm32v1-none"],
     )?;
-    step("policies", policies::run)?;
-    optional("policies in Python and JavaScript", interpreted::run);
-    optional("models", models::run);
-    step("lints", lints)?;
-    // With the tests, so that dependencies are built once, with the features that both need.
-    cargo("build", &BUILD)?;
-    step("warnings of the build", no_warnings)?;
+    // What is brought from package indices comes while others are compiled.
+    std::thread::scope(|scope| {
+        scope.spawn(bring);
+        compile()
+    })?;
     step("tests", tests)?;
     step("documentation", documentation)?;
     println!("== all of it passed");
     Ok(())
+}
+
+fn bring() {
+    optional("policies in Python and JavaScript", interpreted::run);
+    optional("models", models::run);
+    optional("a compiler of kernels", || cuda::nvrtc().map(drop));
+}
+
+fn compile() -> anyhow::Result<()> {
+    step("policies", policies::run)?;
+    step("lints", lints)?;
+    // With the tests, so that dependencies are built once, with the features that both need.
+    cargo("build", &BUILD)?;
+    step("warnings of the build", no_warnings)
 }
 
 /// Lints of everything, what is for CUDA only included: one pass for both, since a second would
@@ -71,6 +83,11 @@ fn tests() -> anyhow::Result<()> {
     match cuda::nvrtc() {
         Ok(libraries) => _ = tests.env("ELIS_NVRTC", libraries),
         Err(why) => println!("kernels are not compiled: {why:#}"),
+    }
+    // One more than there are cores: many tests wait for a server.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        tests.env("RUST_TEST_THREADS", (cores + 1).to_string());
     }
     workspace::run(tests.args(["test", "--workspace"]))
 }

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
   elis-predictor train --encoder models/all-minilm-l6-v2 --data responses.jsonl \\
                        --out models/predictor
   elis-predictor train --head lexical --data responses.jsonl --out models/words-only
-  elis-predictor train --head ours --later-head lexical --data responses.jsonl --out models/both
+  elis-predictor train --head ours --later-head ours --data responses.jsonl --out models/embedded
 
 The folder gets the heads, their description (predictor.json) and a model card. What was encoded
 is kept there too, so that a second run does not encode again. A run that was interrupted goes on
@@ -43,8 +43,8 @@ pub(crate) struct Train {
     /// alone, no encoder), paper.
     #[arg(long, default_value = "ours", value_name = "NAME")]
     head: String,
-    /// Another such head for the time after arrival; lexical makes the encoder run once a prompt
-    /// and never for what is generated [default: that of --head].
+    /// Another such head for the time after arrival [default: lexical for ours, so that the encoder
+    /// runs once a prompt and never for what is generated; otherwise that of --head].
     #[arg(long, value_name = "NAME")]
     later_head: Option<String>,
     /// Networks of each head, whose answers are averaged; ours and lexical have 4, paper 1.
@@ -148,8 +148,13 @@ impl Train {
         Ok(recipe.on(self.computing.device))
     }
 
+    /// Embeddings of what is generated did not help, and are most of what a prediction costs.
     fn later_head(&self) -> &str {
-        self.later_head.as_deref().unwrap_or(&self.head)
+        match (&self.later_head, self.head.as_str()) {
+            (Some(named), _) => named,
+            (None, "ours") => "lexical",
+            (None, other) => other,
+        }
     }
 
     fn card(&self, corpus: &Corpus, recipe: &Recipe, heads: &Heads) -> anyhow::Result<Card> {

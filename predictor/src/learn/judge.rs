@@ -155,7 +155,7 @@ fn taus(outcomes: &[Outcome]) -> [f32; 2] {
 }
 
 /// Kendall's tau-b; NaN where there is nothing to compare.
-fn tau(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn tau(a: &[f32], b: &[f32]) -> f32 {
     let order = |a: &f32, b: &f32| a.partial_cmp(b).unwrap_or(Ordering::Equal);
     kendalls::tau_b_with_comparator(a, b, order).map_or(f32::NAN, |(tau, _)| tau as f32)
 }

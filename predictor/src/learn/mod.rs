@@ -2,6 +2,7 @@
 
 mod boosted;
 mod calibration;
+mod ceiling;
 mod checkpoint;
 mod corpus;
 mod embed;
@@ -16,6 +17,7 @@ mod ways;
 
 pub use boosted::{BoostError, Words, boosted};
 pub use calibration::{Calibration, Decile, QuantileShare, StepError, calibrate};
+pub use ceiling::{Ceiling, ceilings};
 pub use checkpoint::CheckpointError;
 pub use corpus::{Corpus, Split};
 pub use elis_workloads::responses::Part;

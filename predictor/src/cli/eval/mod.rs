@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use elis_predictor::learn::{
-    self, Calibration, Corpus, Only, Part, Recipe, Row, Sample, Split, Vectors, Way, Words,
-    boosted, calibrate, constant, countdown, heads_way, judge, mean_by, of_part, prompt_only,
-    samples,
+    self, Calibration, Ceiling, Corpus, Only, Part, Recipe, Row, Sample, Split, Vectors, Way,
+    Words, boosted, calibrate, ceilings, constant, countdown, heads_way, judge, mean_by, of_part,
+    prompt_only, samples,
 };
 use elis_predictor::trained::{Card, Trained};
 use serde::Serialize;
@@ -66,6 +66,8 @@ struct Report {
     rows: Vec<Row>,
     /// Each way on the prompts of each source, all models together.
     by_source: Vec<Row>,
+    /// How well a length can be known at arrival, by model; empty where prompts were answered once.
+    ceilings: Vec<Ceiling>,
     /// How far the trained way can be believed, on all.
     calibration: Calibration,
     /// Where a simpler way is better than the trained one.
@@ -140,6 +142,7 @@ impl Eval {
             losses: tables::losses(&rows),
             rows,
             by_source: by_source(corpus, &test, &ways, cap),
+            ceilings: ceilings(corpus, &test, cap),
             calibration: calibrate(corpus, &test, &ways[0], Only::default(), cap),
             seeds,
             leaky,

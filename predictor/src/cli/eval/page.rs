@@ -198,6 +198,7 @@ mod tests {
             split: "by prompt",
             rows: vec![row("trained", name, "all"), row("trained", "all", "all")],
             by_source: vec![row("trained", "all", name), row(name, "all", name)],
+            ceilings: vec![],
             calibration: Calibration {
                 quantiles: vec![QuantileShare {
                     level: 0.9,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use elis_predictor::learn::{Row, step_name};
+use elis_predictor::learn::{Ceiling, Row, step_name};
 
 use super::Report;
 
@@ -47,7 +47,7 @@ pub(super) fn markdown(report: &Report) -> String {
     text
 }
 
-/// The tables: by model, by source, the quantiles, the seeds, the leaky split.
+/// The tables: by model, by source, what could be known, the quantiles, the seeds, the leaky split.
 pub(super) fn tables(report: &Report) -> Vec<Table> {
     let by_model = |rows: &[Row]| -> Vec<Table> {
         let steps = steps(rows);
@@ -57,6 +57,7 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     };
     let mut all = by_model(&report.rows);
     all.push(sources(&report.by_source));
+    all.extend(known(&report.ceilings));
     all.extend(quantiles(report));
     all.extend(seeds(&report.seeds));
     all.extend(by_model(&report.leaky));
@@ -119,6 +120,22 @@ fn sources(rows: &[Row]) -> Table {
             .chain(sources.clone())
             .collect(),
     }
+}
+
+/// What no reader of prompts can do much better than.
+fn known(ceilings: &[Ceiling]) -> Option<Table> {
+    let row = |of: &Ceiling| {
+        let (mae, tau) = (format!("{:.1}", of.mae_tokens), format!("{:.3}", of.tau));
+        vec![of.model.clone(), of.prompts.to_string(), mae, tau]
+    };
+    let head = ["model", "prompts", "MAE", "tau"];
+    (!ceilings.is_empty()).then(|| Table {
+        title: "At arrival, what the other answers to a prompt say of one: the limit of whoever \
+                reads prompts"
+            .to_owned(),
+        head: head.map(str::to_owned).to_vec(),
+        rows: ceilings.iter().map(row).collect(),
+    })
 }
 
 fn quantiles(report: &Report) -> Option<Table> {
