@@ -124,7 +124,7 @@ impl Eval {
         ways.reverse();
         ways.extend(simpler(corpus, vectors, &all, &test)?);
         let again = |split, seed, name: &str| {
-            let recipe = recipe(&card, seed)?;
+            let recipe = recipe(&card, seed)?.on(self.computing.device);
             again(corpus, vectors, &recipe, split, self.steps, cap, name)
         };
         let seeds = (0..self.seeds).map(|seed| again(Split::ByPrompt, seed, "trained"));
