@@ -60,6 +60,7 @@ fn predictor(encoder: &Path, recipe: &Recipe) -> Trained {
     let card = Card {
         schema: "elis-predictor/1".to_owned(),
         encoder: encoder.display().to_string(),
+        encoder_sha256: String::new(),
         models: ["a", "b", "c"].map(str::to_owned).to_vec(),
         arrival: shape(&recipe.arrival),
         later: shape(&recipe.later),

@@ -155,6 +155,60 @@ fn training_that_was_killed_goes_on() {
     assert!(!names.into_iter().any(|name| name.contains("checkpoint")));
 }
 
+/// An encoder of real weights learns from a few prompts and is what heads are trained with.
+#[test]
+fn an_encoder_is_fitted_and_read() {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/all-minilm-l6-v2");
+    if !real.is_dir() {
+        eprintln!("left out: no encoder; `cargo xtask models` brings it");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (data, tuned) = (dir.path().join("r.jsonl"), dir.path().join("tuned"));
+    responses(&data);
+    let few: Vec<String> = fs::read_to_string(&data)
+        .unwrap()
+        .lines()
+        .take(80)
+        .map(str::to_owned)
+        .collect();
+    fs::write(&data, few.join("\n")).unwrap();
+    let fine_tune = |from: &Path, out: &Path| {
+        let mut command = elis_predictor();
+        command.args(["fine-tune", "--epochs", "1", "--batch", "64", "--encoder"]);
+        command.arg(from).arg("--data").arg(&data);
+        said(command.arg("--out").arg(out))
+    };
+    let (_, log, code) = fine_tune(&real, &tuned);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("epoch 1, loss"), "{log}");
+    let card = fs::read_to_string(tuned.join("fine_tuned.json")).unwrap();
+    assert!(
+        card.contains("\"MIT\"") && card.contains("r.jsonl"),
+        "{card}"
+    );
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert_ne!(weights(&tuned), weights(&real));
+
+    let model = dir.path().join("model");
+    let mut train = elis_predictor();
+    train.args(["train", "--members", "1", "--epochs", "1", "--encoder"]);
+    train.arg(&tuned).arg("--data").arg(&data);
+    let (_, log, code) = said(train.arg("--out").arg(&model));
+    assert_eq!(code, Some(0), "{log}");
+    let card = fs::read_to_string(model.join("MODEL_CARD.md")).unwrap();
+    assert!(
+        card.contains("the encoder was fitted to how long 1 models"),
+        "{card}"
+    );
+
+    let before = weights(&tuned);
+    let (_, log, code) = fine_tune(&tuned, &tuned);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("give another --out"), "{log}");
+    assert_eq!(weights(&tuned), before);
+}
+
 #[test]
 fn a_probe_is_trained_on_the_states_of_a_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,12 +1,13 @@
 //! The responses that `train` and `eval` read, and their embeddings, with progress.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use elis_predictor::encoder::{self, Backend, Encoder, Precision};
+use elis_predictor::encoder::{self, Backend, Encoder, EncoderError, Precision};
 use elis_predictor::learn::{Corpus, Vectors, embed};
 use elis_workloads::responses::{self, Response};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -77,6 +78,12 @@ pub(crate) fn digests(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>
     paths.iter().map(digest).collect()
 }
 
+/// Each licence once, sorted; those that are not known are none.
+pub(crate) fn licences(all: impl Iterator<Item = String>) -> Vec<String> {
+    let known: BTreeSet<String> = all.filter(|licence| !licence.is_empty()).collect();
+    known.into_iter().collect()
+}
+
 /// A bar of progress on standard error.
 pub(crate) fn bar(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(what);
@@ -97,8 +104,8 @@ pub(crate) struct Computing {
     threads: usize,
 }
 
-/// Opens an encoder; for our kernels quantised, which is what they are fastest with.
-fn open_encoder(name: &str, computing: &Computing) -> anyhow::Result<Encoder> {
+/// Opens the encoder in a folder; for our kernels quantised, which is what they are fastest with.
+fn open_encoder(folder: &Path, computing: &Computing) -> Result<Encoder, EncoderError> {
     let options = encoder::Options {
         precision: match computing.device {
             Backend::Ragged => Precision::Q8,
@@ -108,7 +115,7 @@ fn open_encoder(name: &str, computing: &Computing) -> anyhow::Result<Encoder> {
         threads: computing.threads,
         ..encoder::Options::default()
     };
-    Encoder::open(name, &options).with_context(|| format!("the encoder {name}"))
+    Encoder::load(folder, &options)
 }
 
 /// Encodes a corpus, or reads what was encoded before.
@@ -119,12 +126,15 @@ pub(crate) fn vectors(
     steps_max: u32,
     cache: &Path,
 ) -> anyhow::Result<Vectors> {
-    let mut encoder = open_encoder(name, computing)?;
+    let named = || format!("the encoder {name}");
+    let folder = encoder::resolve(name).with_context(named)?;
+    let mut encoder = open_encoder(&folder, computing).with_context(named)?;
+    let sha256 = encoder::weights_sha256(&folder).with_context(named)?;
     let bar = bar("encoding");
     let vectors = embed(
         corpus,
         &mut encoder,
-        name,
+        &sha256,
         steps_max,
         Some(cache),
         |done, all| {

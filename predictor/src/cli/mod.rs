@@ -3,6 +3,7 @@
 mod collect;
 mod corpus;
 mod eval;
+mod fine_tune;
 mod hold_out;
 mod predict;
 mod train;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Ask a live OpenAI-compatible server for responses and keep them, with their lengths.
     Collect(collect::Collect),
+    /// Fit the layers of an encoder to lengths, for `train` to read embeddings that know of them.
+    FineTune(fine_tune::Tune),
     /// Train a predictor on responses of known length.
     Train(train::Train),
     /// Train a probe on hidden states of the served model.
@@ -41,6 +44,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Collect(command) => command.run(),
+        Command::FineTune(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::TrainProbe(command) => command.run(),
         Command::Eval(command) => command.run(),

@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use elis_predictor::encoder;
 use elis_predictor::learn::{self, Corpus, Heads, Recipe, Split, Vectors, samples};
 use elis_predictor::trained::{Card, Figures, Provenance, Trained};
 
-use super::corpus::{Computing, Data, bar, vectors};
+use super::corpus::{Computing, Data, bar, licences, vectors};
+use super::fine_tune;
 
 /// Longest examples that help shows.
 const EXAMPLES: &str = "Examples:
@@ -158,51 +160,68 @@ impl Train {
     }
 
     fn card(&self, corpus: &Corpus, recipe: &Recipe, heads: &Heads) -> anyhow::Result<Card> {
-        let mut sources: BTreeMap<String, u64> = BTreeMap::new();
-        let mut licences: Vec<String> = Vec::new();
-        for response in &corpus.responses {
-            *sources.entry(response.source.clone()).or_default() += 1;
-            licences.push(response.licence.clone());
+        let (mut encoder, mut encoder_sha256, mut fitted) = Default::default();
+        if recipe.needs_encoder() {
+            let folder = encoder::resolve(&self.encoder)?;
+            encoder_sha256 = encoder::weights_sha256(&folder)?;
+            fitted = fine_tune::Card::read(&folder)?;
+            encoder = self.encoder.clone();
         }
-        licences.sort_unstable();
-        licences.dedup();
-        licences.retain(|licence| !licence.is_empty());
-        let encoder = if recipe.needs_encoder() {
-            self.encoder.clone()
-        } else {
-            String::new()
-        };
         Ok(Card {
             schema: "elis-predictor/1".to_owned(),
             encoder,
+            encoder_sha256,
             models: corpus.models.clone(),
             arrival: heads.arrival.head.shape().clone(),
             later: heads.later.head.shape().clone(),
-            provenance: Provenance {
-                data: self.data.digests()?,
-                sources: sources.into_iter().collect(),
-                licences,
-                split: "60 : 20 : 20 by the SHA-256 of the prompt; weights are fitted to the 60, \
-                        the 20 say when to stop, the last 20 are for `eval`"
-                    .to_owned(),
-                rows: [heads.arrival.rows, heads.later.rows],
-                method: format!(
-                    "head `{}` at arrival, the mean of {} networks, and `{}` later, the mean of \
-                     {}: cross entropy over bins of remaining tokens, or Huber's loss on their \
-                     logarithm where there are none; AdamW, early stop",
-                    self.head,
-                    recipe.arrival.members,
-                    self.later_head(),
-                    recipe.later.members
-                ),
-                seed: self.seed,
-                cap_tokens: self.cap,
-                resumed_after: [heads.arrival.resumed_after, heads.later.resumed_after],
-            },
+            provenance: self.provenance(corpus, recipe, heads, fitted)?,
             figures: Figures {
                 arrival_mae_tokens: heads.arrival.validation_mae_tokens,
                 later_mae_tokens: heads.later.validation_mae_tokens,
             },
         })
+    }
+
+    /// What the heads learned from, and what their encoder was `fitted` to, if it was.
+    fn provenance(
+        &self,
+        corpus: &Corpus,
+        recipe: &Recipe,
+        heads: &Heads,
+        fitted: Option<fine_tune::Card>,
+    ) -> anyhow::Result<Provenance> {
+        let mut sources: BTreeMap<String, u64> = BTreeMap::new();
+        for response in &corpus.responses {
+            *sources.entry(response.source.clone()).or_default() += 1;
+        }
+        let all = corpus.responses.iter().map(|r| r.licence.clone());
+        let mut provenance = Provenance {
+            data: self.data.digests()?,
+            sources: sources.into_iter().collect(),
+            licences: licences(all),
+            split: "60 : 20 : 20 by the SHA-256 of the prompt; weights are fitted to the 60, the \
+                    20 say when to stop, the last 20 are for `eval`"
+                .to_owned(),
+            rows: [heads.arrival.rows, heads.later.rows],
+            method: format!(
+                "head `{}` at arrival, the mean of {} networks, and `{}` later, the mean of {}: \
+                 cross entropy over bins of remaining tokens, or Huber's loss on their logarithm \
+                 where there are none; AdamW, early stop",
+                self.head,
+                recipe.arrival.members,
+                self.later_head(),
+                recipe.later.members
+            ),
+            seed: self.seed,
+            cap_tokens: self.cap,
+            resumed_after: [heads.arrival.resumed_after, heads.later.resumed_after],
+        };
+        if let Some(fitted) = fitted {
+            provenance.method += &format!("; {}", fitted.in_words());
+            let all = provenance.licences.into_iter().chain(fitted.licences);
+            provenance.licences = licences(all);
+            provenance.data.extend(fitted.data);
+        }
+        Ok(provenance)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 
 use super::EncoderError;
 
@@ -149,6 +150,17 @@ fn pooling(folder: &Path, modules: &[Module]) -> Result<Pooling, EncoderError> {
             what: "pooling by other than the first token or the mean".to_owned(),
         }),
     }
+}
+
+/// SHA-256 of the weights in a model's folder, in hexadecimal: what embeddings depend on, under
+/// whatever name the folder goes.
+///
+/// # Errors
+///
+/// [`EncoderError::Read`] if they are not there.
+pub fn weights_sha256(folder: &Path) -> Result<String, EncoderError> {
+    let digest = Sha256::digest(bytes(&folder.join("model.safetensors"))?);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, EncoderError> {

@@ -20,18 +20,22 @@ mod hub;
 #[cfg(feature = "candle")]
 mod stock;
 mod tokens;
+#[cfg(feature = "learn")]
+mod trainable;
 mod weights;
 
 pub use backend::Backend;
 use bert::Bert;
 pub use error::EncoderError;
-pub use folder::Pooling;
 use folder::Settings;
+pub use folder::{Pooling, weights_sha256};
 pub use hub::resolve;
 #[cfg(feature = "candle")]
 use stock::Stock;
 pub use tokens::Keep;
 use tokens::Tokens;
+#[cfg(feature = "learn")]
+pub(crate) use trainable::Trainable;
 use weights::Weights;
 
 /// How a model is loaded.

@@ -26,9 +26,14 @@ impl<'a> Weights<'a> {
         Ok(Self { tensors, prefix })
     }
 
+    /// What a tensor is called in the file.
+    pub(super) fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     /// A tensor as 32-bit floats, row-major.
     pub(super) fn take(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EncoderError> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.full_name(name);
         let Ok(view) = self.tensors.tensor(&name) else {
             return Err(EncoderError::MissingTensor { name });
         };

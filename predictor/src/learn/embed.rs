@@ -91,8 +91,8 @@ fn windows(corpus: &Corpus, response: usize, steps_max: u32) -> impl Iterator<It
 }
 
 /// Encodes the prompts of a corpus, and `steps_max` windows of each response. What was encoded
-/// before is read from `cache` if that is of the same texts and the same encoder; `progress` gets
-/// the texts done and the texts in all.
+/// before is read from `cache` if that is of the same texts and of an encoder with the same weights,
+/// which `encoder_sha256` names; `progress` gets the texts done and the texts in all.
 ///
 /// # Errors
 ///
@@ -100,7 +100,7 @@ fn windows(corpus: &Corpus, response: usize, steps_max: u32) -> impl Iterator<It
 pub fn embed(
     corpus: &Corpus,
     encoder: &mut Encoder,
-    encoder_name: &str,
+    encoder_sha256: &str,
     steps_max: u32,
     cache: Option<&Path>,
     mut progress: impl FnMut(usize, usize),
@@ -111,7 +111,7 @@ pub fn embed(
         texts.extend(windows(corpus, response, steps_max));
         starts.push(texts.len() - corpus.prompts.len());
     }
-    let digest = digest(&texts, encoder_name);
+    let digest = digest(&texts, encoder_sha256);
     let dim = encoder.dim();
     let values = match cache.and_then(|path| read(path, &digest, texts.len() * dim)) {
         Some(values) => values,
@@ -153,9 +153,9 @@ fn encode(
     Ok(values)
 }
 
-fn digest(texts: &[&str], encoder_name: &str) -> [u8; 32] {
+fn digest(texts: &[&str], encoder_sha256: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(encoder_name.as_bytes());
+    hash.update(encoder_sha256.as_bytes());
     for text in texts {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());

@@ -371,7 +371,7 @@ fn start(shape: &Shape, targets: &[f32]) -> Vec<f32> {
 
 /// Half a cosine over all steps; the first steps of an optimiser are small, since its moments are
 /// those of a few rows.
-fn rate(highest: f64, (step, steps, optimiser_steps): (usize, usize, usize)) -> f64 {
+pub(super) fn rate(highest: f64, (step, steps, optimiser_steps): (usize, usize, usize)) -> f64 {
     let rise = ((optimiser_steps + 1) as f64 / 100.0).min(1.0);
     let fall = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps.max(1) as f64).cos());
     highest * rise * fall + 1e-6

@@ -13,6 +13,9 @@ pub struct Card {
     pub schema: String,
     /// The encoder, a folder or a name on the hub; empty where no head needs one.
     pub encoder: String,
+    /// SHA-256 of its weights; empty where no head needs one, or in a card from before 2026-11-26.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub encoder_sha256: String,
     /// The models that were trained on; a request says which of them answers it.
     pub models: Vec<String>,
     /// The head for the prompt alone.

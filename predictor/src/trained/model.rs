@@ -49,6 +49,15 @@ pub enum TrainedError {
         /// Numbers that the heads take.
         wanted: usize,
     },
+    /// The encoder has other weights than the one that the heads were trained with.
+    #[error(
+        "the encoder {name} has other weights than the one that the heads were trained with: \
+         train them anew, or give the right one with --encoder"
+    )]
+    Weights {
+        /// What the card calls it.
+        name: String,
+    },
     /// A head is missing or damaged.
     #[error("{}: {source}", path.display())]
     Head {
@@ -124,11 +133,15 @@ impl Trained {
         let heads = [&arrival, &later].map(Head::shape).into_iter();
         let reading = heads.filter(|shape| shape.spec.reads_embeddings());
         let dims: Vec<usize> = reading.map(|shape| shape.embedding).collect();
-        let name = encoder.unwrap_or(&card.encoder);
+        // Another one that was asked for is taken as it is: the same in half precision, say.
+        let (name, sha256) = match encoder {
+            Some(name) => (name, ""),
+            None => (&*card.encoder, &*card.encoder_sha256),
+        };
         let encoder = if dims.is_empty() {
             None
         } else {
-            Some(load_encoder(name, &dims)?)
+            Some(load_encoder(name, sha256, &dims)?)
         };
         let mut parts = text;
         for file in [ARRIVAL_FILE, LATER_FILE] {
@@ -376,22 +389,28 @@ fn prediction(summary: &Summary, ask: &Ask<'_>) -> Prediction {
     }
 }
 
-/// Loads an encoder whose embeddings are as long as heads want them.
-fn load_encoder(name: &str, wanted: &[usize]) -> Result<Encoder, TrainedError> {
+/// Loads an encoder whose embeddings are as long as heads want them; with a digest, only if its
+/// weights have it.
+fn load_encoder(name: &str, sha256: &str, wanted: &[usize]) -> Result<Encoder, TrainedError> {
     let options = encoder::Options {
         precision: Precision::Q8,
         ..encoder::Options::default()
     };
-    let name = name.to_owned();
-    let encoder = match Encoder::open(&name, &options) {
-        Ok(encoder) => encoder,
-        Err(source) => return Err(TrainedError::Encoder { name, source }),
+    let failed = |source| TrainedError::Encoder {
+        name: name.to_owned(),
+        source,
     };
+    let folder = encoder::resolve(name).map_err(failed)?;
+    let encoder = Encoder::load(&folder, &options).map_err(failed)?;
+    let name = name.to_owned();
     let has = encoder.dim();
-    match wanted.iter().find(|&&wanted| wanted != has) {
-        Some(&wanted) => Err(TrainedError::Dim { name, has, wanted }),
-        None => Ok(encoder),
+    if let Some(&wanted) = wanted.iter().find(|&&wanted| wanted != has) {
+        return Err(TrainedError::Dim { name, has, wanted });
     }
+    if !sha256.is_empty() && encoder::weights_sha256(&folder).map_err(failed)? != sha256 {
+        return Err(TrainedError::Weights { name });
+    }
+    Ok(encoder)
 }
 
 fn sha(bytes: &[u8]) -> [u8; 32] {

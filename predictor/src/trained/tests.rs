@@ -25,6 +25,7 @@ fn card(inputs: Vec<Input>) -> Card {
     Card {
         schema: "elis-predictor/1".to_owned(),
         encoder: "no-such-encoder".to_owned(),
+        encoder_sha256: String::new(),
         models: vec!["m".to_owned()],
         arrival: shape.clone(),
         later: shape,
@@ -228,6 +229,28 @@ fn odd_prompts_do_not_stop_the_service() {
         assert_eq!(answer.ending, Ending::Answered { cached: false });
         assert!(answer.prediction.remaining_tokens >= 1.0, "{answer:?}");
     }
+}
+
+#[test]
+fn an_encoder_that_was_changed_since_is_refused() {
+    let (small, other) = (Small::default().write(), Small::default().write());
+    let weights = other.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = vec![Input::PromptEmbedding];
+    let mut card = card_with(small.path(), inputs.clone(), inputs);
+    card.encoder_sha256 = crate::encoder::weights_sha256(small.path()).unwrap();
+    save(dir.path(), &card);
+    Trained::load(dir.path(), None).unwrap();
+    // One that is asked for is taken.
+    let asked = other.path().to_str().unwrap();
+    Trained::load(dir.path(), Some(asked)).unwrap();
+    card.encoder = asked.to_owned();
+    save(dir.path(), &card);
+    let error = Trained::load(dir.path(), None).unwrap_err().to_string();
+    assert!(error.contains("other weights"), "{error}");
 }
 
 #[test]

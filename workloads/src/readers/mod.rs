@@ -7,7 +7,7 @@ mod lengths;
 mod mooncake;
 mod number;
 mod responses;
-mod table;
+pub(crate) mod table;
 mod trace;
 mod vidur;
 mod vllm;

@@ -7,7 +7,7 @@ use crate::readers::number;
 use crate::source::Source;
 
 /// An open CSV file.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     path: &'a str,
     headers: Vec<String>,
     reader: csv::Reader<&'a [u8]>,
@@ -15,7 +15,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// Reads the header.
-    pub(super) fn open(source: &'a Source) -> Result<Self, WorkloadError> {
+    pub(crate) fn open(source: &'a Source) -> Result<Self, WorkloadError> {
         let mut reader = ReaderBuilder::new()
             .trim(csv::Trim::All)
             .from_reader(source.bytes.as_slice());
@@ -31,14 +31,14 @@ impl<'a> Table<'a> {
     }
 
     /// The index of the first of `names` (in lower case) that the header holds.
-    pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
+    pub(crate) fn find(&self, names: &[&str]) -> Option<usize> {
         names
             .iter()
             .find_map(|name| self.headers.iter().position(|h| h == name))
     }
 
     /// As [`Table::find`], or an error that says what the header holds instead.
-    pub(super) fn column(&self, names: &[&str]) -> Result<usize, WorkloadError> {
+    pub(crate) fn column(&self, names: &[&str]) -> Result<usize, WorkloadError> {
         self.find(names).ok_or_else(|| WorkloadError::At {
             path: self.path.to_owned(),
             line: 1,
@@ -52,7 +52,7 @@ impl<'a> Table<'a> {
     }
 
     /// The next row, or `None` at the end.
-    pub(super) fn next_row(&mut self) -> Result<Option<Row<'a>>, WorkloadError> {
+    pub(crate) fn next_row(&mut self) -> Result<Option<Row<'a>>, WorkloadError> {
         let mut record = StringRecord::new();
         match self.reader.read_record(&mut record) {
             Ok(true) => Ok(Some(Row {
@@ -66,19 +66,19 @@ impl<'a> Table<'a> {
 }
 
 /// One row of a table.
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     path: &'a str,
     record: StringRecord,
 }
 
 impl Row<'_> {
     /// The text of a field.
-    fn text(&self, column: usize) -> &str {
+    pub(crate) fn text(&self, column: usize) -> &str {
         self.record.get(column).unwrap_or("")
     }
 
     /// A number of tokens; `what` names it in the error.
-    pub(super) fn tokens(&self, column: usize, what: &str) -> Result<u32, WorkloadError> {
+    pub(crate) fn tokens(&self, column: usize, what: &str) -> Result<u32, WorkloadError> {
         number::tokens(self.text(column)).ok_or_else(|| self.wrong(column, what, "a whole number"))
     }
 
@@ -105,11 +105,17 @@ impl Row<'_> {
     }
 
     fn wrong(&self, column: usize, what: &str, expected: &str) -> WorkloadError {
+        let problem = format!("{what}: '{}' is not {expected}", self.text(column));
+        self.at(column, problem)
+    }
+
+    /// An error at a field.
+    pub(crate) fn at(&self, column: usize, problem: String) -> WorkloadError {
         WorkloadError::At {
             path: self.path.to_owned(),
             line: self.record.position().map_or(0, csv::Position::line),
             column: column as u64 + 1,
-            problem: format!("{what}: '{}' is not {expected}", self.text(column)),
+            problem,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `elis-predictor collect` writes them, and rows of CASTILLO, which hold the longest and the
 //! shortest of several samples and name their prompts by id.
 
+mod answered;
 mod castillo;
 mod collected;
 mod part;
@@ -17,6 +18,7 @@ use crate::provenance::SourceRecord;
 use crate::readers::jsonl::objects;
 use crate::source::Source;
 
+pub use answered::{Answered, answered};
 pub use part::Part;
 
 /// One response of one model to one prompt.

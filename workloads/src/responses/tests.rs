@@ -278,3 +278,40 @@ fn unseen_keeps_prompts_of_the_test_part_and_says_how_many() {
     let refused = WorkloadRef::parse("industrial").unwrap().load(&options);
     assert!(refused.unwrap_err().to_string().contains("only responses:"));
 }
+
+#[test]
+fn lengths_are_read_from_a_table_and_from_responses() {
+    let dir = tempfile::tempdir().unwrap();
+    let prompts = dir.path().join("p.jsonl");
+    let prompt = "{\"prompt_id\":\"a\",\"dataset\":\"Mbpp\",\"prompt\":\"sort it\"}\n";
+    fs::write(&prompts, prompt).unwrap();
+    let read = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        answered(&path, std::slice::from_ref(&prompts))
+    };
+    let head = "prompt_id,dataset,split,model,input_size,o0,o1,o2\n";
+    let table = format!("{head}a,Mbpp,test,org--name,3,5,0,7\na,Mbpp,test,org--other,3,0,0,0\n");
+    let known = read("lengths.csv", &table).unwrap();
+    assert_eq!(known.len(), 1, "nobody learns from what has no token");
+    assert_eq!(
+        (&*known[0].model, &*known[0].prompt),
+        ("org/name", "sort it")
+    );
+    assert_eq!(known[0].samples_tokens, [5, 7]);
+    let known = read("castillo_responses_org--name.jsonl", CASTILLO).unwrap();
+    assert_eq!(known[0].samples_tokens, [5, 9, 7]);
+
+    let refused = |text: String| read("lengths.csv", &text).unwrap_err().to_string();
+    let unknown = refused(format!("{head}b,Mbpp,test,m,3,5,6,7\n"));
+    assert!(
+        unknown.contains("csv:2:1") && unknown.contains("'b'"),
+        "{unknown}"
+    );
+    let word = refused(format!("{head}a,Mbpp,test,m,3,5,six,7\n"));
+    assert!(word.contains("csv:2:7") && word.contains("'six'"), "{word}");
+    let header = refused("prompt_id,dataset,model\n".to_owned());
+    assert!(header.contains("'o0'"), "{header}");
+    let empty = refused(head.to_owned());
+    assert!(empty.contains("lengths.csv"), "{empty}");
+}
