@@ -60,7 +60,7 @@ impl Default for FineTune {
             epochs: 6,
             patience: 2,
             batch: 32,
-            learning_rate: 1e-4,
+            learning_rate: 5e-5,
             head_learning_rate: 2e-3,
             weight_decay: 0.01,
             drop_tokens: 0.1,
