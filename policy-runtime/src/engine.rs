@@ -34,6 +34,14 @@ pub enum Metering {
     Off,
 }
 
+/// The variable that names a folder for compiled policies, as in [`Options::cache_dir`].
+pub const CACHE_VARIABLE: &str = "ELIS_POLICY_CACHE";
+
+/// The folder that [`CACHE_VARIABLE`] names.
+pub fn cache_folder() -> Option<PathBuf> {
+    std::env::var_os(CACHE_VARIABLE).map(PathBuf::from)
+}
+
 /// Settings of a [`Runtime`].
 #[derive(Debug, Clone)]
 pub struct Options {

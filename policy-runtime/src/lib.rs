@@ -24,7 +24,7 @@ mod packed;
 pub mod resolve;
 mod slot;
 
-pub use engine::{Metering, Options, Runtime};
+pub use engine::{CACHE_VARIABLE, Metering, Options, Runtime, cache_folder};
 pub use error::{LoadError, RuntimeError, StartError};
 pub use inspect::{CONTRACT_VERSION, Kind};
 pub use instance::{Decision, PolicyInstance};

@@ -12,8 +12,14 @@ use assert_cmd::Command;
 use elis_predictor::learn::{States, prompt_number};
 use elis_predictor::probe::Probe;
 
+/// So little is learned here that a second thread would do nothing but wait for the first, and
+/// candle's wait by spinning.
+const THREADS: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
+
 fn elis_predictor() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_elis-predictor"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elis-predictor"));
+    command.env(THREADS.0, THREADS.1);
+    command
 }
 
 /// Answers as long as their prompts ask for: so many items of 25 tokens each.
@@ -121,6 +127,7 @@ fn training_that_was_killed_goes_on() {
         .arg(&data)
         .arg("--out")
         .arg(&model)
+        .env(THREADS.0, THREADS.1)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

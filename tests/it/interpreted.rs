@@ -1,12 +1,12 @@
 //! Policies in Python and JavaScript, over the packed interface: they decide like their twins in
 //! Rust, and a run of theirs is the same twice.
 
-use elis_policy_runtime::{Kind, LoadedPolicy, Options, Runtime};
+use elis_policy_runtime::{Kind, LoadedPolicy, Options};
 use elis_scheduler::config::Boundary;
 use elis_scheduler::plan::Interest;
 use elis_sim::profile::BatchingKind;
 
-use crate::support::target;
+use crate::support::{runtime, target};
 use crate::twins::native::native;
 use crate::twins::{options, run, stream};
 
@@ -17,12 +17,8 @@ fn interpreted(name: &str) -> Option<LoadedPolicy> {
         eprintln!("SKIPPED: {name} is not built; `cargo xtask interpreted` does that");
         return None;
     };
-    // An interpreter takes seconds to compile, so its code is kept between runs of the tests.
-    let runtime = Runtime::new(Options {
-        cache_dir: Some(target().join("tmp/compiled-policies")),
-        ..Options::default()
-    });
-    Some(runtime.unwrap().load(&bytes).unwrap())
+    let runtime = runtime(Options::default().metering);
+    Some(runtime.load(&bytes).unwrap())
 }
 
 /// Runs both and compares every decision, and everything that came of them.

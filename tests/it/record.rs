@@ -53,12 +53,6 @@ async fn burst(server: &Server, requests: std::ops::Range<u32>) {
     all.buffer_unordered(32).count().await;
 }
 
-async fn until(server: &Server, name: &str, reached: impl Fn(f64) -> bool) {
-    while !reached(metric(&server.metrics().await, name)) {
-        tokio::task::yield_now().await;
-    }
-}
-
 fn start(log: &Path) -> Server {
     let log = log.display().to_string();
     Server::start(
@@ -93,7 +87,9 @@ async fn what_a_killed_server_recorded_reproduces_up_to_the_cut() {
         .arg(&part)
         .spawn()
         .unwrap();
-    until(&server, "elis_recordings", |active| active >= 2.0).await;
+    server
+        .until("elis_recordings", |active| active >= 2.0)
+        .await;
     burst(&server, 120..200).await;
     assert_eq!(server.set_policy("sjf").await.0, 200);
     burst(&server, 200..300).await;
@@ -154,7 +150,9 @@ async fn a_recording_ends_when_its_time_is_over_or_the_server_drains() {
         .unwrap();
     burst(&server, 0..60).await;
     assert!(client.wait().unwrap().success());
-    until(&server, "elis_recordings", |active| active == 1.0).await;
+    server
+        .until("elis_recordings", |active| active == 1.0)
+        .await;
     let text = server.metrics().await;
     assert_eq!(metric(&text, "elis_recorded_lost_inputs_total"), 0.0);
     assert!(metric(&text, "elis_recorded_bytes_total") > 0.0);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use elis_policy_runtime::{Ladder, LoadedPolicy, Metering, Options as RuntimeOptions, Runtime};
+use elis_policy_runtime::{Ladder, LoadedPolicy, Metering};
 use elis_predictor::LengthPredictor;
 use elis_scheduler::Span;
 use elis_scheduler::config::Boundary;
@@ -12,7 +12,7 @@ use elis_sim::outcome::{Ending, RunOutcome};
 use elis_sim::{DecisionCost, Failure, Options, Profile, simulate};
 use elis_workloads::{Overrides, Workload, WorkloadRef};
 
-use crate::support::policy_path;
+use crate::support::{policy_path, runtime};
 
 const REQUESTS: u64 = 200;
 
@@ -20,14 +20,11 @@ const REQUESTS: u64 = 200;
 fn rogue() -> &'static LoadedPolicy {
     static POLICY: OnceLock<LoadedPolicy> = OnceLock::new();
     POLICY.get_or_init(|| {
-        let runtime = Runtime::new(RuntimeOptions {
-            metering: Metering::Fuel {
-                per_decision: 5_000_000,
-            },
-            ..RuntimeOptions::default()
+        let runtime = runtime(Metering::Fuel {
+            per_decision: 5_000_000,
         });
         let bytes = std::fs::read(policy_path("rogue/rogue")).unwrap();
-        runtime.unwrap().load(&bytes).unwrap()
+        runtime.load(&bytes).unwrap()
     })
 }
 

@@ -94,6 +94,13 @@ impl Server {
         sent.send().await.unwrap().text().await.unwrap()
     }
 
+    /// Waits for a metric.
+    pub(crate) async fn until(&self, name: &str, reached: impl Fn(f64) -> bool) {
+        while !reached(metric(&self.metrics().await, name)) {
+            a_moment().await;
+        }
+    }
+
     /// Asks it to go, as an operator does, and waits.
     pub(crate) fn terminate(mut self) -> i32 {
         let pid = self.child.id().to_string();
@@ -106,6 +113,11 @@ impl Server {
         );
         self.child.wait().unwrap().code().unwrap()
     }
+}
+
+/// Between two looks at a server: whoever looks on without one takes the processor that it needs.
+pub(crate) async fn a_moment() {
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
 }
 
 /// As many numbers as a metric has labels, summed.
@@ -218,7 +230,7 @@ async fn a_client_that_hangs_up_frees_its_memory() {
     drop(chunks);
     // The server notices when it writes the next token, some 30 ms later.
     while server.status().await["running"] != 0 {
-        tokio::task::yield_now().await;
+        a_moment().await;
     }
     assert_eq!(server.status().await["kv_blocks_used"], 0);
     let text = server.metrics().await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use elis_policy_runtime::{CACHE_VARIABLE, Metering, Options, Runtime};
 use elis_scheduler::plan::{Interest, Plan};
 use elis_scheduler::snapshot::Snapshot;
 use elis_sim::{Answer, Decider};
@@ -54,6 +55,22 @@ pub(crate) fn policy_path(name: &str) -> PathBuf {
     target().join("policies").join(format!("{name}.wasm"))
 }
 
+/// Where compiled policies are kept, for all tests and from one run of them to the next: to compile
+/// one takes longer than most of what is then tested.
+fn compiled() -> PathBuf {
+    target().join("tmp/compiled-policies")
+}
+
+/// A runtime that compiles nothing twice.
+pub(crate) fn runtime(metering: Metering) -> Runtime {
+    let options = Options {
+        metering,
+        cache_dir: Some(compiled()),
+        ..Options::default()
+    };
+    Runtime::new(options).unwrap()
+}
+
 /// One of our commands, freshly built, that finds the policies of this build.
 pub(crate) fn command(name: &str) -> assert_cmd::Command {
     static BUILT: OnceLock<()> = OnceLock::new();
@@ -70,7 +87,10 @@ pub(crate) fn command(name: &str) -> assert_cmd::Command {
     });
     let policies = policy_path("fcfs").parent().unwrap().to_owned();
     let mut command = assert_cmd::Command::new(binaries().join(name));
-    command.env("ELIS_POLICIES", policies).current_dir(root());
+    command
+        .env("ELIS_POLICIES", policies)
+        .env(CACHE_VARIABLE, compiled());
+    command.current_dir(root());
     command
 }
 

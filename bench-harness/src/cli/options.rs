@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use elis_bench_harness::setup::{BoundaryKind, DEFAULT_PROFILE, PlacementKind, WorkerSetup};
-use elis_policy_runtime::{Options as RuntimeOptions, Runtime};
+use elis_policy_runtime::{Options as RuntimeOptions, Runtime, cache_folder};
 use elis_scheduler::Span;
 use elis_sim::profile::BatchingKind;
 use elis_sim::{DecisionCost, Failure, Options};
@@ -217,7 +217,10 @@ fn parse_failure(given: &str, workers: u16) -> Result<Failure> {
 
 /// A runtime for simulations: metered by fuel, so that a run is the same on every machine.
 pub(crate) fn runtime() -> Result<Runtime> {
-    Ok(Runtime::new(RuntimeOptions::default())?)
+    Ok(Runtime::new(RuntimeOptions {
+        cache_dir: cache_folder(),
+        ..RuntimeOptions::default()
+    })?)
 }
 
 #[cfg(test)]

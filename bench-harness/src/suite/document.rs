@@ -301,7 +301,7 @@ mod tests {
     fn a_document_is_valid_and_survives_the_way_through_json() {
         let document = example::document();
         let json = document.to_json().unwrap();
-        assert_eq!(json, example::document().to_json().unwrap());
+        assert_eq!(json, example::made().to_json().unwrap());
         let value: Value = serde_json::from_str(&json).unwrap();
         let schema: Value = serde_json::from_str(&schema_json().unwrap()).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();

@@ -1,5 +1,7 @@
 //! A made-up suite for tests of the reports: a queue with one server under four orders.
 
+use std::sync::OnceLock;
+
 use serde_json::json;
 
 use super::assemble::{DoneCell, Results, assemble, whole};
@@ -60,8 +62,14 @@ const POLICIES: [(&str, Order); 4] = [
     (BOUND, Order::Shortest(0.0)),
 ];
 
-/// Four policies on three cells of two groups, and a sweep.
+/// Four policies on three cells of two groups, and a sweep; made once for all tests.
 pub(crate) fn document() -> SuiteDocument {
+    static DOCUMENT: OnceLock<SuiteDocument> = OnceLock::new();
+    DOCUMENT.get_or_init(made).clone()
+}
+
+/// The same, made anew.
+pub(crate) fn made() -> SuiteDocument {
     let suite = Suite::parse(SUITE, "example.toml").unwrap();
     let loads = [0.8, 0.9, 0.7];
     let cells: Vec<DoneCell> = suite

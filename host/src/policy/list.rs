@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use elis_policy_runtime::{Options, Runtime, resolve};
+use elis_policy_runtime::{Options, Runtime, cache_folder, resolve};
 use serde::Serialize;
 
 use super::remote::{self, Access};
@@ -36,7 +36,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(url) = &args.to {
         return remote::list(url, &args.access);
     }
-    let runtime = Runtime::new(Options::default())?;
+    let runtime = Runtime::new(Options {
+        cache_dir: cache_folder(),
+        ..Options::default()
+    })?;
     let rows: Vec<Row> = resolve::list()
         .iter()
         .map(|named| row(&runtime, named))

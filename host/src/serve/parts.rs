@@ -11,7 +11,7 @@ use elis_host::shelf::{Shelf, Signers};
 use elis_host::worker::{ModelOptions, ModelWorker, PacedWorker, Worker, calibrate};
 use elis_llm::device::{Device, DeviceBackend, DeviceModel, Floats, Place};
 use elis_llm::{Backend, Cache, Cpu, CpuBackend, Model, Precision, Source, Vocabulary};
-use elis_policy_runtime::{Metering, Options, Runtime};
+use elis_policy_runtime::{Metering, Options, Runtime, cache_folder};
 use elis_predictor::trained::Trained;
 use elis_scheduler::config::CostHint;
 
@@ -163,11 +163,12 @@ pub(super) fn parts(
     model: ServedModel,
     workers: Vec<AnyWorker>,
 ) -> anyhow::Result<Parts<AnyWorker>> {
+    let kept = options.state_dir.as_ref().map(|dir| dir.join("compiled"));
     let runtime = Runtime::new(Options {
         metering: Metering::Epoch {
             budget_ms: options.decision_budget_ms,
         },
-        cache_dir: options.state_dir.as_ref().map(|dir| dir.join("compiled")),
+        cache_dir: kept.or_else(cache_folder),
         ..Options::default()
     })?;
     let log = options.iteration_log.as_deref().map(|path| {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{WORKER, under_load};
-use crate::serve::{Server, metric};
+use crate::serve::{Server, a_moment, metric};
 use crate::support::command;
 
 /// Four modelled workers, and a budget that no busy machine uses up.
@@ -35,6 +35,7 @@ impl Server {
             if canary["stage"] != "running" && !passing {
                 return canary;
             }
+            a_moment().await;
         }
     }
 
@@ -51,6 +52,7 @@ impl Server {
             if !own.is_empty() {
                 return own;
             }
+            a_moment().await;
         }
     }
 }
@@ -84,7 +86,9 @@ async fn a_canary_that_holds_is_compared_and_promotes_itself() {
             let policies = server.policies().await;
             assert_eq!(policies["name"], name);
             let done = metric(&server.metrics().await, "elis_requests_total");
-            while metric(&server.metrics().await, "elis_requests_total") < done + 60.0 {}
+            server
+                .until("elis_requests_total", |n| n >= done + 60.0)
+                .await;
             if name == "isrtf" {
                 assert_eq!(policies["epoch"], before + 1);
                 assert_eq!(server.post("rollback", &json!({})).await.0, 200);

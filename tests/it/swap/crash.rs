@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{WORKER, bytes};
-use crate::serve::{Server, metric};
+use crate::serve::{Server, a_moment, metric};
 
 fn start(state: &Path) -> Server {
     let state = state.display().to_string();
@@ -110,7 +110,7 @@ async fn killed_in_the_middle_of_anything_it_comes_back_with_a_complete_policy()
             });
         let killer = async {
             while acknowledged.answers.load(Ordering::Acquire) < enough {
-                tokio::task::yield_now().await;
+                a_moment().await;
             }
         };
         tokio::select! {

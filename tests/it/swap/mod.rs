@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::serve::Server;
+use crate::serve::{Server, a_moment};
 use crate::support::policy_path;
 
 /// What the modelled worker says, over and over.
@@ -143,6 +143,7 @@ async fn under_load<T>(server: &Server, work: impl Future<Output = T>) -> (u64, 
         if status["running"] == 0 && status["waiting"] == 0 {
             break;
         }
+        a_moment().await;
     }
     (completed, done)
 }

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{WORKER, under_load};
-use crate::serve::{Server, metric};
+use crate::serve::{Server, a_moment, metric};
 
 /// Behaves on its trial, which is of eight snapshots at most, and misbehaves afterwards.
 fn later(kind: &str) -> String {
@@ -30,7 +30,9 @@ async fn who_fails_is_taken_down_and_the_last_good_policy_decides_again() {
     let (completed, ()) = under_load(&server, async {
         for (falls, (kind, _)) in (1..).zip(causes) {
             server.promote(&rogue, &later(kind)).await;
-            while server.policies().await["name"] != "isrtf" {}
+            while server.policies().await["name"] != "isrtf" {
+                a_moment().await;
+            }
             let text = server.metrics().await;
             let fallen = metric(&text, "elis_policy_swaps_total{kind=\"fall\"}");
             assert_eq!(fallen, f64::from(falls), "{kind}");
@@ -85,10 +87,15 @@ async fn plans_of_garbage_are_counted_and_every_request_completes() {
         for kind in kinds {
             server.promote(&rogue, &later(kind)).await;
             let before = metric(&server.metrics().await, "elis_requests_total");
-            while metric(&server.metrics().await, "elis_requests_total") < before + 60.0 {}
+            server
+                .until("elis_requests_total", |n| n >= before + 60.0)
+                .await;
             // Whom it puts off is the guard's, for as long as it is live.
-            let boosts = "elis_starvation_boosts_total";
-            while kind == "defer" && metric(&server.metrics().await, boosts) == 0.0 {}
+            if kind == "defer" {
+                server
+                    .until("elis_starvation_boosts_total", |n| n > 0.0)
+                    .await;
+            }
         }
     })
     .await;
@@ -144,7 +151,9 @@ async fn state_goes_over_where_both_can_and_stops_a_promotion_where_not() {
             .as_u64()
             .unwrap()
             < 5
-        {}
+        {
+            a_moment().await;
+        }
     })
     .await;
     let heir = server.promote(&rogue, "state = \"count\"").await;

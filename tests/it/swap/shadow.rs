@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{WORKER, under_load};
-use crate::serve::{Server, metric};
+use crate::serve::{Server, a_moment, metric};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_is_compared_and_changes_nothing() {
@@ -22,7 +22,9 @@ async fn a_shadow_is_compared_and_changes_nothing() {
             let shadow = server.policies().await["shadow"].clone();
             shadow["compared"].as_u64().unwrap()
         };
-        while compared().await < 50 {}
+        while compared().await < 50 {
+            a_moment().await;
+        }
         let show = || server.ask(Method::GET, &format!("policies/{isrtf}"));
         loop {
             let (_, row) = server.answer(show()).await;
@@ -30,6 +32,7 @@ async fn a_shadow_is_compared_and_changes_nothing() {
             // Before enough has come and gone it says why there is none.
             if estimate.is_null() {
                 assert!(row["shadow"]["no_estimate"].is_string(), "{row}");
+                a_moment().await;
                 continue;
             }
             assert!(estimate["requests"].as_u64() > Some(0), "{row}");
@@ -87,7 +90,9 @@ async fn a_shadow_that_loops_sheds_itself_and_nobody_waits_for_it() {
             let shadow = server.policies().await["shadow"].clone();
             shadow["failed"].as_u64().unwrap()
         };
-        while failed().await < 2 {}
+        while failed().await < 2 {
+            a_moment().await;
+        }
     })
     .await;
     let text = server.metrics().await;

@@ -7,7 +7,7 @@ pub(crate) mod queues;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use elis_policy_runtime::{LoadedPolicy, Runtime};
+use elis_policy_runtime::LoadedPolicy;
 use elis_scheduler::config::Boundary;
 use elis_scheduler::plan::Interest;
 use elis_sim::outcome::{RunOutcome, Spread};
@@ -16,7 +16,7 @@ use elis_sim::{Decider, Options, Profile, simulate};
 use elis_workloads::{Overrides, Workload, WorkloadRef};
 use proptest::prelude::*;
 
-use crate::support::{policy_path, root};
+use crate::support::{policy_path, root, runtime};
 use native::native;
 use queues::Queue;
 
@@ -36,7 +36,7 @@ pub(crate) fn policies() -> Vec<String> {
 pub(crate) fn loaded(name: &str) -> LoadedPolicy {
     static LOADED: OnceLock<BTreeMap<String, LoadedPolicy>> = OnceLock::new();
     let load = || {
-        let runtime = Runtime::new(elis_policy_runtime::Options::default()).unwrap();
+        let runtime = runtime(elis_policy_runtime::Options::default().metering);
         let policy = |name: String| {
             let bytes = std::fs::read(policy_path(&name)).unwrap();
             (name, runtime.load(&bytes).unwrap())
