@@ -70,8 +70,8 @@ pub(crate) struct Tune {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What computes: candle, or cuda:N in a build with CUDA. An epoch over 4,700 prompts takes some
-    /// 20 s on a GPU and 50 minutes of a core.
+    /// What computes: candle, or cuda:N in a build with CUDA. An epoch over 4,700 prompts takes
+    /// some 20 s on a GPU and 50 minutes of a core.
     #[arg(long, default_value = "candle", value_name = "DEVICE")]
     device: Backend,
 }

@@ -91,8 +91,8 @@ fn windows(corpus: &Corpus, response: usize, steps_max: u32) -> impl Iterator<It
 }
 
 /// Encodes the prompts of a corpus, and `steps_max` windows of each response. What was encoded
-/// before is read from `cache` if that is of the same texts and of an encoder with the same weights,
-/// which `encoder_sha256` names; `progress` gets the texts done and the texts in all.
+/// before is read from `cache` if that is of the same texts and of an encoder with the same
+/// weights, which `encoder_sha256` names; `progress` gets the texts done and the texts in all.
 ///
 /// # Errors
 ///
