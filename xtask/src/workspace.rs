@@ -16,9 +16,17 @@ pub(crate) fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program. What it says of xtask's own crate is not meant for another:
+/// build scripts that ask for it, as ring's does, would run anew whenever somebody else calls cargo,
+/// and all that stands on them would be built again.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if own.iter().any(|of| name.to_string_lossy().starts_with(of)) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root);
     command
 }
