@@ -17,8 +17,8 @@ pub(crate) fn target_dir(root: &Path) -> PathBuf {
 }
 
 /// The cargo that runs this program. What it says of xtask's own crate is not meant for another:
-/// build scripts that ask for it, as ring's does, would run anew whenever somebody else calls cargo,
-/// and all that stands on them would be built again.
+/// build scripts that ask for it, as ring's does, would run anew whenever somebody else calls
+/// cargo, and all that stands on them would be built again.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
