@@ -49,23 +49,37 @@ impl Stock {
     }
 
     fn batch(&self, texts: &[&[u32]], pooling: Pooling) -> candle_core::Result<Tensor> {
-        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-        let shape = (texts.len(), longest);
-        let mut ids = vec![0u32; texts.len() * longest];
-        let mut mask = vec![0f32; ids.len()];
-        for (i, text) in texts.iter().enumerate() {
-            ids[i * longest..][..text.len()].copy_from_slice(text);
-            mask[i * longest..][..text.len()].fill(1.0);
-        }
-        let ids = Tensor::from_vec(ids, shape, &self.device)?;
-        let mask = Tensor::from_vec(mask, shape, &self.device)?;
+        let (ids, mask) = padded(texts, &self.device)?;
         let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
-        match pooling {
-            Pooling::Cls => hidden.i((.., 0))?.contiguous(),
-            Pooling::Mean => {
-                let sums = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
-                sums.broadcast_div(&mask.sum_keepdim(1)?)
-            }
+        pooled(&hidden, &mask, pooling)
+    }
+}
+
+/// Texts padded to the longest of them, and 1 where a token is theirs, 0 behind their end.
+pub(super) fn padded(texts: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
+    let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    let shape = (texts.len(), longest);
+    let mut ids = vec![0u32; texts.len() * longest];
+    let mut mask = vec![0f32; ids.len()];
+    for (i, text) in texts.iter().enumerate() {
+        ids[i * longest..][..text.len()].copy_from_slice(text);
+        mask[i * longest..][..text.len()].fill(1.0);
+    }
+    let ids = Tensor::from_vec(ids, shape, device)?;
+    Ok((ids, Tensor::from_vec(mask, shape, device)?))
+}
+
+/// One vector for each text, of those of its tokens.
+pub(super) fn pooled(
+    hidden: &Tensor,
+    mask: &Tensor,
+    pooling: Pooling,
+) -> candle_core::Result<Tensor> {
+    match pooling {
+        Pooling::Cls => hidden.i((.., 0))?.contiguous(),
+        Pooling::Mean => {
+            let sums = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
+            sums.broadcast_div(&mask.sum_keepdim(1)?)
         }
     }
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use candle_core::{D, DType, Device, IndexOp as _, Result, Tensor, Var, safetensors};
 
-use super::folder::{self, Config, Pooling, Settings};
+use super::folder::{self, Config, Settings};
+use super::stock::{padded, pooled};
 use super::tokens::{Keep, Tokens};
 use super::weights::Weights;
 use super::{Backend, EncoderError};
@@ -121,25 +122,17 @@ impl Trainable {
     /// The embeddings of texts, a row for each, through which gradients flow; as long as
     /// [`super::Encoder`] makes them.
     pub(crate) fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
-        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-        let shape = (texts.len(), longest);
-        let mut ids = vec![0u32; texts.len() * longest];
-        let mut mask = vec![0f32; ids.len()];
-        for (i, text) in texts.iter().enumerate() {
-            ids[i * longest..][..text.len()].copy_from_slice(text);
-            mask[i * longest..][..text.len()].fill(1.0);
-        }
-        let ids = Tensor::from_vec(ids, texts.len() * longest, &self.device)?;
-        let mask = Tensor::from_vec(mask, shape, &self.device)?;
-        let words = self.words.index_select(&ids, 0)?;
+        let (ids, mask) = padded(texts, &self.device)?;
+        let shape = ids.dims2()?;
+        let words = self.words.index_select(&ids.flatten_all()?, 0)?;
         let words = words.reshape((shape.0, shape.1, self.dim()))?;
-        let positions = self.positions.narrow(0, 0, longest)?;
+        let positions = self.positions.narrow(0, 0, shape.1)?;
         let epsilon = f64::from(self.settings.config.layer_norm_eps);
         let mut x = self
             .embedding_norm
             .forward(&words.broadcast_add(&positions)?, epsilon)?;
         // 0 inside a text, very low behind it.
-        let bias = ((&mask - 1.0)? * NEVER)?.reshape((shape.0, 1, 1, longest))?;
+        let bias = ((&mask - 1.0)? * NEVER)?.reshape((shape.0, 1, 1, shape.1))?;
         for layer in &self.layers {
             x = layer.forward(&x, &bias, &self.settings.config)?;
         }
@@ -147,13 +140,7 @@ impl Trainable {
     }
 
     fn pool(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let pooled = match self.settings.pooling {
-            Pooling::Cls => x.i((.., 0))?.contiguous()?,
-            Pooling::Mean => {
-                let sums = x.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
-                sums.broadcast_div(&mask.sum_keepdim(1)?)?
-            }
-        };
+        let pooled = pooled(x, mask, self.settings.pooling)?;
         if !self.settings.normalise {
             return Ok(pooled);
         }

@@ -15,6 +15,7 @@ use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::fit::{Epoch, FitError, rate};
+use super::net::keep;
 use crate::encoder::{Backend, Trainable};
 use crate::head::Bins;
 
@@ -364,7 +365,8 @@ impl Run {
             .collect();
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let embedding = scaled(&task.model.forward(&texts)?)?;
-        let kept = self.kept(embedding.elem_count(), task.options.drop_embedding);
+        let share = task.options.drop_embedding;
+        let kept = keep(embedding.elem_count(), share, &mut self.rng);
         let kept = Tensor::from_vec(kept, embedding.shape(), task.model.device())?;
         let logits = self.logits(task, &(embedding * kept)?)?;
         let target = Tensor::from_vec(target, logits.shape(), task.model.device())?;
@@ -374,20 +376,6 @@ impl Run {
         self.optimiser.step(&gradients)?;
         self.head_optimiser.step(&gradients)?;
         Ok(loss.to_scalar()?)
-    }
-
-    /// Factors that drop a share of numbers and make up for it.
-    fn kept(&mut self, count: usize, share: f32) -> Vec<f32> {
-        let kept = 1.0 / (1.0 - share);
-        let rng = &mut self.rng;
-        let draw = |_| {
-            if rng.random::<f32>() < share {
-                0.0
-            } else {
-                kept
-            }
-        };
-        (0..count).map(draw).collect()
     }
 
     /// Mean absolute error of the median, over all lengths of the validation part.

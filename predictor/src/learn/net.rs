@@ -117,7 +117,7 @@ impl Net {
 }
 
 /// Factors that drop a share of values and make up for it.
-fn keep(count: usize, share: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(super) fn keep(count: usize, share: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let kept = 1.0 / (1.0 - share);
     let mut draw = || {
         if rng.random::<f32>() < share {
