@@ -5,6 +5,7 @@
 //! anybody's columns, and in the sandbox as a WebAssembly component that imports nothing.
 
 pub mod ageing;
+mod best;
 pub mod bindings;
 pub mod config;
 pub mod counters;
@@ -14,6 +15,7 @@ mod heap;
 pub mod lanes;
 pub mod lengths;
 pub mod mlfq;
+mod order;
 mod policy;
 pub mod select;
 pub mod slack;

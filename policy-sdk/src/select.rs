@@ -4,80 +4,13 @@
 //! does not depend on the order of the rows. A score that is NaN counts as plus infinity, and minus
 //! zero equals zero.
 
-use core::cmp::Ordering;
+use crate::best::Best;
+use crate::lanes::{F32s, WIDTH, sort_key};
+use crate::order::{Scored, filter};
 
-use crate::lanes::{F32s, WIDTH, pack, sort_key};
-
-/// What breaks ties between equal scores.
-#[derive(Debug, Clone, Copy)]
-pub struct Ties<'a> {
-    /// The column `job-arrival-us`.
-    pub arrival_us: &'a [u64],
-    /// The column `job-id`.
-    pub id: &'a [u64],
-}
-
-/// A row with its score, packed so that comparing two of them is comparing two words unless the
-/// scores are equal: the score's key in the upper half, the row in the lower one.
-type Scored = u64;
-
-fn row_of(scored: Scored) -> usize {
-    (scored & u64::from(u32::MAX)) as usize
-}
-
-fn key_of(scored: Scored) -> u32 {
-    (scored >> 32) as u32
-}
-
-/// The score that has that key.
-fn score_of(key: u32) -> f32 {
-    const SIGN: u32 = 1 << 31;
-    f32::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN })
-}
-
-/// Those of some lanes for which something is true.
-fn filter(lanes: u32, is_true: impl Fn(usize) -> bool) -> u32 {
-    let mut left = lanes;
-    let mut chosen = 0;
-    while left != 0 {
-        let lane = left.trailing_zeros();
-        left &= left - 1;
-        chosen |= u32::from(is_true(lane as usize)) << lane;
-    }
-    chosen
-}
+pub use crate::order::Ties;
 
 impl Ties<'_> {
-    fn rows(&self) -> usize {
-        self.arrival_us.len().min(self.id.len())
-    }
-
-    fn compare(&self, a: Scored, b: Scored) -> Ordering {
-        if key_of(a) == key_of(b) {
-            let rank = |row: usize| (self.arrival_us[row], self.id[row], row);
-            rank(row_of(a)).cmp(&rank(row_of(b)))
-        } else {
-            a.cmp(&b)
-        }
-    }
-
-    /// Sorts and names the rows. Words sort faster than a comparison that might look at the ties,
-    /// so those are put right afterwards, where that has not brought them into order.
-    fn ids(&self, rows: &mut [Scored]) -> Vec<u64> {
-        rows.sort_unstable();
-        if !rows.is_sorted_by(|&a, &b| self.compare(a, b).is_le()) {
-            self.order_ties(rows);
-        }
-        rows.iter().map(|&scored| self.id[row_of(scored)]).collect()
-    }
-
-    #[cold]
-    fn order_ties(&self, rows: &mut [Scored]) {
-        for equal in rows.chunk_by_mut(|&a, &b| key_of(a) == key_of(b)) {
-            equal.sort_unstable_by(|&a, &b| self.compare(a, b));
-        }
-    }
-
     /// The ids of the best `count` rows, best first; `scores` has one for each row.
     ///
     /// The cost is one look at each score and one step for each of the few that are among the best
@@ -119,7 +52,7 @@ impl Ties<'_> {
         let mut best = Best::new(*self, count, rows);
         for first in (0..rows).step_by(WIDTH) {
             let group = score(first);
-            let mut chosen = group.not_above(best.limit);
+            let mut chosen = best.candidates(&group);
             if rows - first < WIDTH {
                 chosen &= (1 << (rows - first)) - 1;
             }
@@ -132,93 +65,7 @@ impl Ties<'_> {
     }
 }
 
-/// The best rows so far.
-struct Best<'a> {
-    ties: Ties<'a>,
-    count: usize,
-    /// The first `len` of these are all of the best `count`, and others.
-    kept: Vec<Scored>,
-    len: usize,
-    /// The worst of the best `count` so far, once there are that many; and its score, at which most
-    /// rows are turned away.
-    worst: Option<Scored>,
-    limit: f32,
-}
-
-impl<'a> Best<'a> {
-    fn new(ties: Ties<'a>, count: usize, rows: usize) -> Self {
-        // Either there is room for all rows, or for more than the best and a group besides.
-        let least = count.saturating_add(2 * WIDTH);
-        let room = count.saturating_mul(4).max(least);
-        Self {
-            ties,
-            count,
-            kept: vec![0; room.min(rows.next_multiple_of(WIDTH))],
-            len: 0,
-            worst: None,
-            limit: f32::INFINITY,
-        }
-    }
-
-    /// Adds the chosen lanes of a group; none of them is above the limit.
-    #[inline(never)]
-    fn add(&mut self, group: &F32s, mut chosen: u32, first: usize) {
-        if let Some(worst) = self.worst {
-            // Of those that are level with the limit some are worse, and a NaN is not above it.
-            let close = group.not_below(self.limit) & chosen;
-            if close != 0 {
-                chosen &= !close | self.ties.better(close, group, first, worst);
-            }
-        }
-        if self.kept.len() - self.len < WIDTH {
-            let last = self.ties.keep_best(&mut self.kept[..self.len], self.count);
-            self.len = self.count;
-            self.worst = Some(last);
-            self.limit = score_of(key_of(last));
-        }
-        if let Some(free) = self.kept[self.len..].first_chunk_mut() {
-            self.len += group.pack(chosen, first, free);
-        }
-    }
-
-    fn into_ids(mut self) -> Vec<u64> {
-        if self.len > self.count {
-            self.ties.keep_best(&mut self.kept[..self.len], self.count);
-        }
-        let best = self.len.min(self.count);
-        self.ties.ids(&mut self.kept[..best])
-    }
-}
-
 impl Ties<'_> {
-    /// Those of some lanes that are better than the worst of the best.
-    #[cold]
-    fn better(&self, lanes: u32, scores: &F32s, first: usize, worst: Scored) -> u32 {
-        let scores = scores.to_array();
-        filter(lanes, |lane| {
-            let scored = pack(sort_key(scores[lane % WIDTH]), first + lane);
-            self.compare(scored, worst).is_lt()
-        })
-    }
-
-    /// Puts the best `count` to the front and gives the worst of those; there must be more than
-    /// `count`.
-    fn keep_best(&self, kept: &mut [Scored], count: usize) -> Scored {
-        let (_, &mut last, rest) = kept.select_nth_unstable(count - 1);
-        let is_level = |&scored: &Scored| key_of(scored) == key_of(last);
-        if rest
-            .iter()
-            .fold(false, |any, scored| any | is_level(scored))
-        {
-            // Several are tied for the last places: only the exact comparison can tell who gets
-            // them.
-            kept.select_nth_unstable_by(count - 1, |&a, &b| self.compare(a, b));
-            return kept[count - 1];
-        }
-        let level = kept[..count].iter().copied().filter(is_level);
-        level.max_by(|&a, &b| self.compare(a, b)).unwrap_or(last)
-    }
-
     /// The ids of the `eligible` rows that are not among `named`, worst first: of those who hold
     /// memory and are not about to run, who gives it up.
     pub fn others_worst_first(
@@ -232,8 +79,8 @@ impl Ties<'_> {
         let other = |row: &usize| eligible(*row) && named.binary_search(&self.id[*row]).is_err();
         let rows = 0..self.rows().min(scores.len());
         let rows = rows.filter(other);
-        let mut rows: Vec<Scored> = rows.map(|row| pack(sort_key(scores[row]), row)).collect();
-        let mut ids = self.ids(&mut rows);
+        let rows = rows.map(|row| Scored::new(sort_key(scores[row]), row));
+        let mut ids = self.ids(rows.collect());
         ids.reverse();
         ids
     }
@@ -246,7 +93,7 @@ impl Ties<'_> {
 
 /// The place of a score in the one order, as a number: lower sooner, NaN last, both zeros alike.
 pub fn key(score: f32) -> u32 {
-    sort_key(score)
+    sort_key(score).cast_unsigned() ^ 1 << 31
 }
 
 /// The `count` least keys, in order: for rules whose order is more than one number. Keys that end
