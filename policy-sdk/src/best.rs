@@ -21,7 +21,8 @@ pub(crate) struct Best<'a> {
     /// The score above which rows are turned away, and the lanes of which nobody is.
     limit: f32,
     unlimited: u32,
-    /// The worst of the best `count` when so many were level that they had to be told apart.
+    /// The worst of the best `count`, as long as so many are level with the limit that they had to
+    /// be told apart.
     worst: Option<Scored>,
 }
 
@@ -84,6 +85,7 @@ impl<'a> Best<'a> {
         let limit = limit(groups, self.len, self.count..=self.few());
         self.len = keep(&mut self.keys, &mut self.rows, self.len, limit);
         self.set_limit(limit);
+        self.worst = None;
         if self.len > self.few() {
             self.tell_apart();
         }
